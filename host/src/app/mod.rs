@@ -1,0 +1,221 @@
+//! The host as a whole: what is built, in which order, and how it ends.
+//!
+//! ```text
+//! providers ─▶ clients ─▶ cluster id ─▶ kubelet ports ─▶ node agents ─▶ pods
+//! ```
+//!
+//! It ends in the opposite order: first no new work for pods, then their statuses are flushed, then the nodes are left
+//! as `onShutdown` says and their leases released, then the providers.
+
+mod backend;
+mod identities;
+mod naming;
+mod nodes;
+mod providers;
+mod sink;
+
+use crate::{
+    cluster::{self, Backoff, Clients, ClusterId, Credentials, Events, Home, InstanceId, Pressure},
+    config::HostConfig,
+    plugin::{self, Sink},
+    pod::{self, Mailbox, NodeSlot, PodController, PodHandle},
+    server,
+    telemetry::metrics::Samples,
+};
+use identities::Identities;
+use providers::Started;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Why the host can't run, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No provider at all.
+    #[error("no provider could be started; correct the faults above, `outrigger plugins list` shows what is there")]
+    NoProvider,
+    /// One that the config requires.
+    #[error(
+        "required provider {provider:?} could not be started; correct it, or set required: false to run without it"
+    )]
+    Required {
+        /// Its name in the config.
+        provider: String,
+        /// Why.
+        #[source]
+        source: Box<plugin::Error>,
+    },
+    /// The section of a provider does not fit its plugin's schema.
+    #[error("unable to use the configuration; correct it, then try it with `outrigger check-config`")]
+    Section(#[source] Box<plugin::Error>),
+    /// The API server can't be addressed at all.
+    #[error("unable to use the cluster configuration")]
+    Cluster(#[from] cluster::Error),
+    /// A node's own certificate can't be used.
+    #[error("unable to give the nodes identities of their own")]
+    NodeIdentity(#[from] cluster::NodeIdentityError),
+    /// The process can't say who it is.
+    #[error("unable to name this process")]
+    Identity(#[from] cluster::identity::IdentityError),
+    /// A kubelet port can't be served.
+    #[error("unable to serve the kubelet API of node {node}")]
+    Server {
+        /// The node.
+        node: String,
+        /// Why.
+        #[source]
+        source: server::Error,
+    },
+    /// What the kubelet ports have in common.
+    #[error("unable to serve the kubelet API")]
+    Access(#[source] server::Error),
+    /// The name resolution of pods.
+    #[error("unable to read kubelet.resolvConf; correct the path, or leave it out to keep what the backend has")]
+    ResolvConf(#[source] std::io::Error),
+    /// A part of the host ended by itself.
+    #[error("the host's {part} ended unexpectedly; this is a fault of outrigger, please report it with the log above")]
+    Ended {
+        /// Which part.
+        part: &'static str,
+    },
+}
+
+/// Runs the host until `shutdown`.
+///
+/// # Errors
+/// What can't be repaired by waiting: see [`Error`]. An API server that is away is not among it.
+pub async fn run(config: HostConfig, shutdown: CancellationToken) -> Result<(), Error> {
+    let instance = InstanceId::current()?;
+    let mailbox = Arc::new(Mailbox::default());
+    let samples = Arc::<Samples>::default();
+    let (fan, provider_events) = sink::Fan::new(mailbox.clone(), samples.clone());
+    let providers = providers::start(&config, &(fan.clone() as Arc<dyn Sink>)).await?;
+    let clients = cluster::connect(&config.cluster).await?;
+    tracing::info!(server = %clients.server(), instance = %instance, nodes = config.nodes.len(), "host starts");
+
+    // Pods end first, the rest of the host serves them until then.
+    let rest = CancellationToken::new();
+    let mut parts = JoinSet::new();
+    let home = Home::default();
+    if let Some(credentials) = Credentials::build(&config.cluster, &clients, &home) {
+        parts.spawn(part("credentials", credentials.run(rest.clone())));
+    }
+    let mut identities = Identities::build(&config, clients.clone()).await?;
+    identities.spawn(&mut parts, &rest);
+    let Some(cluster) = identify(&clients, &config, &shutdown).await else {
+        return Ok(());
+    };
+    // Nobody else sets it.
+    let _ = home.set(cluster.clone());
+    let pressure = Pressure::new();
+    let (events, event_sender) = Events::build(&clients, identities.own(), pressure.clone(), config.events.enabled);
+
+    let (pods, queries) = PodHandle::channel();
+    let built = nodes::build(&config, &identities, &instance, &events, &providers, &pods, &samples).await?;
+    fan.connect(&built.handles, &events);
+    let slots = built
+        .handles
+        .iter()
+        .filter_map(|handle| slot(handle, &providers, &identities))
+        .collect();
+    let controller = PodController::build(pod::Config {
+        cluster,
+        clients: clients.clone(),
+        acting: identities.own().clone(),
+        events: events.clone(),
+        pressure,
+        orphans: config.orphans.clone(),
+        nodes: slots,
+        shares_watch: config.cluster.shares_watches(config.nodes.len()),
+        mailbox,
+        queries,
+    })
+    .with_naming(naming::read(&config.kubelet).map_err(Error::ResolvConf)?);
+
+    let flush = config.shutdown_timeout;
+    let pod_shutdown = shutdown.clone();
+    let mut pod_loop = tokio::spawn(controller.run(pod_shutdown, flush));
+    built.spawn(&mut parts, &rest);
+    parts.spawn(part("event sender", event_sender.run(rest.clone())));
+    let naming = tokio::spawn(sink::name_events(provider_events, pods, events));
+
+    let outcome = tokio::select! {
+        _ = &mut pod_loop => if shutdown.is_cancelled() { Ok(()) } else { Err(Error::Ended { part: "pod controller" }) },
+        ended = parts.join_next() => Err(Error::Ended { part: ended.and_then(Result::ok).unwrap_or("task") }),
+    };
+    shutdown.cancel();
+    if outcome.is_err() && !pod_loop.is_finished() {
+        // Whatever broke, the pods' statuses are still worth sending. Its own limit bounds it.
+        let _ = pod_loop.await;
+    }
+    rest.cancel();
+    naming.abort();
+    end(parts, &providers, config.shutdown_timeout).await;
+    tracing::info!("host has ended");
+    outcome
+}
+
+async fn part(name: &'static str, work: impl Future<Output = ()>) -> &'static str {
+    work.await;
+    name
+}
+
+fn slot(
+    handle: &crate::node::NodeHandle,
+    providers: &HashMap<String, Started>,
+    identities: &Identities,
+) -> Option<NodeSlot> {
+    let provider = providers.get(handle.provider())?.provider()?.clone();
+    Some(NodeSlot {
+        handle: handle.clone(),
+        provider,
+        clients: identities.of(handle.name()).clone(),
+    })
+}
+
+/// Finds out which cluster this is, however long the API server is away. `None` when told to end meanwhile.
+async fn identify(clients: &Clients, config: &HostConfig, shutdown: &CancellationToken) -> Option<ClusterId> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    let mut trouble = None;
+    loop {
+        let read = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            read = cluster::cluster_id(clients, &config.cluster) => read,
+        };
+        let error = match read {
+            Ok(cluster) => {
+                match &cluster {
+                    ClusterId::Read(_) | ClusterId::Configured(_) => tracing::info!(%cluster, "cluster identified"),
+                    _ => tracing::warn!(%cluster, "orphans are not swept"),
+                }
+                return Some(cluster);
+            }
+            Err(error) => error,
+        };
+        if trouble != Some(error.class()) {
+            trouble = Some(error.class());
+            tracing::warn!(server = %clients.server(), %error, "unable to reach the cluster, retrying");
+        }
+        let wait = backoff.next_delay().max(error.retry_after().unwrap_or_default());
+        tokio::select! {
+            () = shutdown.cancelled() => return None,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Lets the parts end, then the providers.
+async fn end(mut parts: JoinSet<&'static str>, providers: &HashMap<String, Started>, limit: Duration) {
+    let all = async { while parts.join_next().await.is_some() {} };
+    if tokio::time::timeout(limit, all).await.is_err() {
+        tracing::warn!("shutdown limit reached, not all parts of the host have ended");
+        parts.shutdown().await;
+    }
+    for (name, started) in providers {
+        if let Some(provider) = started.provider()
+            && let Err(error) = provider.shutdown(limit).await
+        {
+            tracing::warn!(provider = %name, %error, "unable to shut provider down");
+        }
+    }
+}

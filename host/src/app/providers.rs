@@ -1,0 +1,119 @@
+//! Starting the providers: one that can't start costs its own nodes, and no others.
+
+use super::Error;
+use crate::{
+    config::HostConfig,
+    node::{Broken, Health, Trouble},
+    plugin::{self, Provider, Sink, State},
+};
+use futures::future::{BoxFuture, join_all};
+use outrigger_plugin::{Image, NodeDescription, ProviderError};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// A provider of the config: running, or why not.
+#[derive(Clone)]
+pub enum Started {
+    /// It takes calls, or will when its backend is back.
+    Running(Arc<Provider>),
+    /// It could not be started in this process.
+    Broken(Arc<Broken>),
+}
+
+impl Started {
+    /// The provider, if it runs.
+    pub fn provider(&self) -> Option<&Arc<Provider>> {
+        match self {
+            Self::Running(provider) => Some(provider),
+            Self::Broken(_) => None,
+        }
+    }
+
+    /// What a node needs of it.
+    pub fn health(&self) -> Arc<dyn Health> {
+        match self {
+            Self::Running(provider) => Arc::new(Alive(provider.clone())),
+            Self::Broken(broken) => broken.clone(),
+        }
+    }
+}
+
+/// Starts all providers at the same time.
+///
+/// # Errors
+/// [`Error::Section`] when a provider's config does not fit its plugin, [`Error::NoProvider`] when none could be started, [`Error::Required`] when one of those that must could not.
+pub async fn start(config: &HostConfig, sink: &Arc<dyn Sink>) -> Result<HashMap<String, Started>, Error> {
+    let launches = config.providers.iter().map(|provider| async move {
+        let launched = Provider::launch(provider, &config.plugins, sink.clone()).await;
+        (provider, launched)
+    });
+    let mut started = HashMap::new();
+    let mut required = None;
+    for (provider, launched) in join_all(launches).await {
+        let outcome = match launched {
+            Ok(running) => {
+                let info = running.info();
+                tracing::info!(provider = %provider.name, plugin = %info.name, version = %info.version,
+                    abi = %running.abi(), sha256 = %running.sha256(), "provider started");
+                Started::Running(running)
+            }
+            // A fault of the configuration, like any other: it ends the host before anything runs.
+            Err(error @ plugin::Error::Config { .. }) => return Err(Error::Section(Box::new(error))),
+            Err(error) => {
+                tracing::error!(provider = %provider.name, "{error}");
+                let broken = Started::Broken(Arc::new(Broken::new(error.to_string())));
+                if provider.required && required.is_none() {
+                    required = Some(Error::Required {
+                        provider: provider.name.clone(),
+                        source: Box::new(error),
+                    });
+                }
+                broken
+            }
+        };
+        started.insert(provider.name.clone(), outcome);
+    }
+    if let Some(error) = required {
+        return Err(error);
+    }
+    if !started.values().any(|started| started.provider().is_some()) {
+        return Err(Error::NoProvider);
+    }
+    Ok(started)
+}
+
+struct Alive(Arc<Provider>);
+
+impl Health for Alive {
+    fn ping(&self, timeout: Duration) -> BoxFuture<'_, Result<(), ProviderError>> {
+        Box::pin(self.0.ping(timeout))
+    }
+
+    fn describe_node<'a>(
+        &'a self,
+        node: &'a str,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<NodeDescription, ProviderError>> {
+        Box::pin(self.0.describe_node(node, timeout))
+    }
+
+    fn images<'a>(&'a self, node: &'a str, timeout: Duration) -> BoxFuture<'a, Result<Vec<Image>, ProviderError>> {
+        Box::pin(self.0.images(node, timeout))
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let state = self.0.state().borrow().clone();
+        let reason = match &state {
+            State::Starting | State::Ready { .. } => return None,
+            State::Poisoned { .. } => "Poisoned",
+            State::Quarantined { .. } => "Quarantined",
+            State::Stopped => "Stopped",
+        };
+        let message = state.reason().unwrap_or_else(|| "the provider was stopped".to_owned());
+        Some(Trouble {
+            reason: reason.to_owned(),
+            message,
+            never_ran: false,
+            told: true,
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! `outrigger check-config`
+
+use super::INTERNAL;
+use super::USAGE;
+use super::runtime;
+use super::show;
+use crate::config::Faults;
+use crate::config::HostConfig;
+use crate::config::Overlay;
+use crate::config::Resolved;
+use crate::config::load;
+use crate::config::schema;
+use crate::plugin;
+use crate::plugin::Inspection;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Says what is wrong with the configuration, or what it amounts to.
+pub(super) fn run(overlay: &Overlay, effective: bool) -> ExitCode {
+    let resolved = match load(overlay) {
+        Ok(resolved) => resolved,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return USAGE.into();
+        }
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("unable to start a runtime: {error}; look for limits on threads or files");
+            return INTERNAL.into();
+        }
+    };
+    let sections = runtime.block_on(check_sections(&resolved.config));
+    for note in &sections.unchecked {
+        eprintln!("{note}");
+    }
+    if !sections.faults.list().is_empty() {
+        eprintln!("{}", sections.faults);
+        return USAGE.into();
+    }
+    show(&if effective {
+        resolved.effective()
+    } else {
+        summary(&resolved)
+    })
+}
+
+/// What the plugins' schemas say of the providers' sections.
+struct Sections {
+    faults: Faults,
+    /// A line for each section that could not be checked, because its plugin can't be used here: that is no fault of
+    /// the file, which may be meant for another machine.
+    unchecked: Vec<String>,
+}
+
+async fn check_sections(config: &HostConfig) -> Sections {
+    let mut inspected: BTreeMap<PathBuf, Result<Inspection, plugin::Error>> = BTreeMap::new();
+    let (mut faults, mut unchecked) = (Vec::new(), Vec::new());
+    for provider in &config.providers {
+        let mut skip = |error: &plugin::Error| {
+            unchecked.push(format!(
+                "the config of provider {:?} was not checked: {error}",
+                provider.name
+            ));
+        };
+        let path = match &provider.path {
+            Some(path) => path.clone(),
+            None => match plugin::find(&provider.plugin, &config.plugins.directories) {
+                Ok(path) => path,
+                Err(error) => {
+                    skip(&error);
+                    continue;
+                }
+            },
+        };
+        let inspection = match inspected.entry(path) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let inspection = plugin::inspect(new.key()).await;
+                new.insert(inspection)
+            }
+        };
+        match inspection {
+            Ok(found) => {
+                faults.extend(schema::validate(
+                    &provider.config,
+                    &provider.positions,
+                    &found.info.config_schema,
+                ));
+            }
+            Err(error) => skip(error),
+        }
+    }
+    Sections {
+        faults: Faults::new(faults),
+        unchecked,
+    }
+}
+
+fn summary(resolved: &Resolved) -> String {
+    let (providers, nodes) = (resolved.config.providers.len(), resolved.config.nodes.len());
+    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    format!(
+        "the configuration is valid: {}, {}\n",
+        plural(providers, "provider"),
+        plural(nodes, "node")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NodeConfig;
+    use crate::config::ProviderConfig;
+
+    #[tokio::test]
+    async fn a_plugin_that_is_not_here_is_no_fault_of_the_file() {
+        let config = HostConfig::new(
+            vec![ProviderConfig::new("elsewhere")],
+            vec![NodeConfig::new("vk", "elsewhere")],
+        );
+        let sections = check_sections(&config).await;
+        assert!(sections.faults.list().is_empty());
+        assert_eq!(sections.unchecked.len(), 1);
+        let start = "the config of provider \"elsewhere\" was not checked: unable to find plugin \"elsewhere\"";
+        assert!(sections.unchecked[0].starts_with(start), "{}", sections.unchecked[0]);
+    }
+}

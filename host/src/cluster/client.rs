@@ -1,0 +1,339 @@
+//! Clients of the API server, one for each kind of traffic.
+
+use super::Client;
+use super::csr::Issued;
+use super::trunk::Dial;
+use super::trunk::Trunks;
+use crate::config::ClusterConfig;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Request;
+use http::Response;
+use http::Uri;
+use hyper_rustls::FixedServerNameResolver;
+use hyper_rustls::HttpsConnector;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioTimer;
+use kube::Config;
+use kube::client::Body;
+use kube::client::ConfigExt;
+use kube::config::AuthInfo;
+use kube::config::KubeConfigOptions;
+use kube::config::Kubeconfig;
+use kube::config::KubeconfigError;
+use std::path::PathBuf;
+use std::time::Duration;
+use tower::Service;
+use tower::ServiceBuilder;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Sent data that stays unacknowledged this long breaks the connection: watches and pooled connections to a server that
+/// vanished without a FIN are noticed before a node lease runs out.
+const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(15);
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Longer than a lease renewal's interval, so that its connection stays.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Heartbeats under way at a time: a thousand nodes that start together do not open a thousand connections.
+const HEARTBEATS: usize = 32;
+
+/// One client for each kind of traffic, each with connections of its own: a flood of pod statuses delays no lease.
+///
+/// Clones share what [`renew`](Self::renew) changes.
+///
+/// None limits its rate and none retries: the caller decides, and the API server's priority and fairness does the rest.
+/// The protocol is HTTP/1.1, so that a watch occupies a connection and requests under way at one time each have one; but
+/// for [`objects`](Self::objects), whose watches are many.
+#[derive(Clone)]
+pub struct Clients {
+    /// Lists and watches.
+    pub watch: Client,
+    /// Pod status and pod deletion.
+    pub status: Client,
+    /// Leases and Node objects: the heartbeats of the nodes.
+    pub leases: Client,
+    /// Events.
+    pub events: Client,
+    /// Reviews: who calls a kubelet port, and whether they may.
+    pub reviews: Client,
+    /// What pods refer to: ConfigMaps, Secrets, tokens, Services.
+    pub objects: Trunks,
+    server: Uri,
+}
+
+impl Clients {
+    /// The API server's address as configured.
+    pub fn server(&self) -> &Uri {
+        &self.server
+    }
+
+    /// Goes on with other clients: their credentials, their connections.
+    pub(super) fn renew(&self, other: &Self) {
+        self.watch.replace(&other.watch);
+        self.status.replace(&other.status);
+        self.leases.replace(&other.leases);
+        self.events.replace(&other.events);
+        self.reviews.replace(&other.reviews);
+        self.objects.replace(&other.objects);
+    }
+
+    /// Goes nowhere until it is [renewed](Self::renew): every request fails as `client` lets it.
+    pub(super) fn suspend(&self, client: &Client) {
+        for own in [&self.watch, &self.status, &self.leases, &self.events, &self.reviews] {
+            own.replace(client);
+        }
+    }
+}
+
+/// Why no client could be made. None of these goes away by itself: they are faults of the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A kubeconfig file that can't be opened.
+    #[error("unable to read kubeconfig {}: {source}; name a readable file with --kubeconfig", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A kubeconfig file that is no YAML, or none of a kubeconfig. Its text is not shown: it holds credentials.
+    #[error("unable to parse kubeconfig {}{position}: not the YAML of a kubeconfig; check it with `kubectl config view --kubeconfig {}`", path.display(), path.display())]
+    Unparsable {
+        /// The file.
+        path: PathBuf,
+        /// `:line:column`, or nothing.
+        position: String,
+    },
+    /// Readable files that do not say how to reach a cluster.
+    #[error("unable to use kubeconfig {paths}: {reason}; check it with `kubectl config view`")]
+    Incomplete {
+        /// The files.
+        paths: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// No kubeconfig was named, and this process runs in no cluster.
+    #[error("unable to use the in-cluster configuration: {0}; outside a cluster name a kubeconfig with --kubeconfig")]
+    InCluster(#[source] kube::config::InClusterError),
+    /// A kubeconfig that asks for a proxy.
+    #[error(
+        "unable to reach the API server through a proxy: proxy-url is not supported; remove it from the kubeconfig"
+    )]
+    Proxy,
+    /// Certificates or credentials that can't be used.
+    #[error("unable to build a client from the kubeconfig: {0}; check its certificates and credentials")]
+    Build(#[source] kube::Error),
+}
+
+/// Builds the clients. Nothing is sent: an API server that is down is no error here.
+///
+/// # Errors
+/// Faults of the configuration, see [`Error`].
+pub async fn connect(config: &ClusterConfig) -> Result<Clients, Error> {
+    build(load(&config.kubeconfig).await?)
+}
+
+/// Builds clients for the same API server with a certificate in place of the configured credentials; without one, for
+/// nobody.
+///
+/// # Errors
+/// Faults of the configuration, see [`Error`].
+pub(super) async fn connect_as(config: &ClusterConfig, identity: Option<&Issued>) -> Result<Clients, Error> {
+    let mut config = load(&config.kubeconfig).await?;
+    config.auth_info = AuthInfo {
+        client_certificate_data: identity.map(|issued| STANDARD.encode(&issued.certificate)),
+        client_key_data: identity.map(|issued| STANDARD.encode(&issued.key).into()),
+        ..AuthInfo::default()
+    };
+    build(config)
+}
+
+fn build(config: Config) -> Result<Clients, Error> {
+    if config.proxy_url.is_some() {
+        return Err(Error::Proxy);
+    }
+    Ok(Clients {
+        watch: client(&config)?,
+        status: client(&config)?,
+        leases: client(&config)?.limited(HEARTBEATS),
+        events: client(&config)?,
+        reviews: client(&config)?,
+        objects: trunks(&config)?,
+        server: config.cluster_url,
+    })
+}
+
+async fn load(paths: &[PathBuf]) -> Result<Config, Error> {
+    if paths.is_empty() {
+        return Config::incluster().map_err(Error::InCluster);
+    }
+    Config::from_custom_kubeconfig(merged(paths)?, &KubeConfigOptions::default())
+        .await
+        .map_err(|error| incomplete(paths, &error))
+}
+
+/// The kubeconfig files as one, relative paths in them resolved.
+pub(super) fn merged(paths: &[PathBuf]) -> Result<Kubeconfig, Error> {
+    let mut merged = Kubeconfig::default();
+    for path in paths {
+        let next = Kubeconfig::read_from(path).map_err(|error| match error {
+            KubeconfigError::ReadConfig(source, path) => Error::Unreadable { path, source },
+            KubeconfigError::Parse(error) => Error::Unparsable {
+                path: path.clone(),
+                position: error
+                    .location()
+                    .map(|at| format!(":{}:{}", at.line(), at.column()))
+                    .unwrap_or_default(),
+            },
+            other => incomplete(paths, &other),
+        })?;
+        merged = merged.merge(next).map_err(|error| incomplete(paths, &error))?;
+    }
+    Ok(merged)
+}
+
+fn incomplete(paths: &[PathBuf], error: &KubeconfigError) -> Error {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    Error::Incomplete {
+        paths: paths.join(", "),
+        reason: error.to_string(),
+    }
+}
+
+/// A client with a connection pool of its own. kube's ready-made stack is not used: it logs every failure as an error
+/// of its own and retries behind the caller's back.
+fn client(config: &Config) -> Result<Client, Error> {
+    stack(config, plain(config)?)
+}
+
+fn plain(config: &Config) -> Result<legacy::Client<HttpsConnector<HttpConnector>, Body>, Error> {
+    let connector = config
+        .rustls_https_connector_with_connector(connector())
+        .map_err(Error::Build)?;
+    Ok(legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .build(connector))
+}
+
+/// Connections that requests share. kube's connector does not offer HTTP/2.
+fn trunks(config: &Config) -> Result<Trunks, Error> {
+    let plain = plain(config)?;
+    let tls = config.rustls_client_config().map_err(Error::Build)?;
+    let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    // One that is no name was refused just before.
+    if let Some(name) = config.tls_server_name.clone().and_then(|name| name.try_into().ok()) {
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let connector = builder.enable_all_versions().wrap_connector(connector());
+    let dial = Dial::new(connector, plain);
+    Ok(Trunks::new(&stack(config, dial.clone())?, &dial))
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE / 3));
+    connector.set_keepalive_retries(Some(3));
+    connector.set_tcp_user_timeout(Some(DEAD_PEER_TIMEOUT));
+    connector
+}
+
+/// What every request passes: the server's address, credentials, headers of the kubeconfig.
+fn stack<S, B>(config: &Config, http: S) -> Result<Client, Error>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<tower::BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<tower::BoxError>,
+{
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(Error::Build)?)
+        .layer(config.extra_headers_layer().map_err(Error::Build)?)
+        .map_err(Into::<tower::BoxError>::into)
+        .service(http);
+    Ok(Client::new(service))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    async fn error_of(path: &Path) -> String {
+        let config = ClusterConfig {
+            kubeconfig: vec![path.to_owned()],
+            ..ClusterConfig::default()
+        };
+        connect(&config).await.err().expect("a fault").to_string()
+    }
+
+    fn file(text: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[tokio::test]
+    async fn a_missing_kubeconfig_is_named() {
+        let error = error_of(Path::new("/nowhere/kubeconfig")).await;
+        assert!(
+            error.starts_with("unable to read kubeconfig /nowhere/kubeconfig: "),
+            "{error}"
+        );
+        assert!(error.contains("--kubeconfig"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn broken_yaml_gives_its_position_and_no_secret() {
+        let file = file(b"users:\n- name: me\n  user: { token: hunter2\nclusters: ]\n");
+        let error = error_of(file.path()).await;
+        assert!(error.contains(&format!("{}:", file.path().display())), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_type_shows_no_secret() {
+        let file = file(b"users: hunter2\n");
+        let error = error_of(file.path()).await;
+        assert!(error.contains("unable to parse kubeconfig"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_kubeconfig_says_what_is_missing() {
+        let error = error_of(file(b"").path()).await;
+        assert!(error.contains("current context"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn clients_are_made_without_a_server() {
+        let file = file(
+            b"apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
+              contexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: t}}]\n",
+        );
+        let config = ClusterConfig {
+            kubeconfig: vec![file.path().to_owned()],
+            ..ClusterConfig::default()
+        };
+        let clients = connect(&config).await.expect("clients");
+        assert_eq!(clients.server().port_u16(), Some(1));
+        let error = super::super::raw::send(
+            &clients.status,
+            super::super::raw::get("/version").unwrap(),
+            Duration::from_secs(10),
+        )
+        .await
+        .expect_err("nobody listens there");
+        assert_eq!(error.class(), "transport");
+        assert!(error.is_retryable());
+    }
+}

@@ -1,0 +1,270 @@
+//! Credentials that change on disk: certificates that were rotated, a kubeconfig that was written anew.
+//!
+//! Tokens in files need nothing of this; kube's layers read them again every minute. What a client was built from is
+//! watched here, and when it has changed, clients are built from it as at start and take over. What can't be used is
+//! reported and changes nothing; so is a kubeconfig that leads to another cluster, where no pod of ours would be known.
+
+use super::{Backoff, Clients, ClusterId, client, identity};
+use crate::config::ClusterConfig;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Files that belong together are rarely written in one instant.
+const SETTLE: Duration = Duration::from_millis(200);
+const RETRY_BASE: Duration = Duration::from_millis(200);
+const RETRY_CAP: Duration = Duration::from_secs(10);
+
+/// Keeps clients in step with the files that they were built from.
+pub struct Credentials {
+    config: ClusterConfig,
+    clients: Clients,
+    home: Home,
+    state: Seen,
+    watched: BTreeSet<PathBuf>,
+    watcher: RecommendedWatcher,
+    changes: mpsc::Receiver<()>,
+    /// They have changed again while the last change was looked at.
+    again: bool,
+}
+
+/// The cluster that the host works for, once it knows.
+pub type Home = Arc<OnceLock<ClusterId>>;
+
+/// What the files held when they were last read.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    files: BTreeSet<PathBuf>,
+    digest: [u8; 32],
+}
+
+impl Credentials {
+    /// Begins to watch. `None` where there is nothing to: in a cluster, where kube's layers follow the service account's
+    /// files, or on a system that can't tell of changes, which is logged.
+    pub fn build(config: &ClusterConfig, clients: &Clients, home: &Home) -> Option<Self> {
+        if config.kubeconfig.is_empty() {
+            return None;
+        }
+        // One note is enough, whatever has changed.
+        let (changed, changes) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Files are read here, which is an event, too. An error may hide a change.
+            if event.map_or(true, |event| crate::files::is_change(&event.kind)) {
+                let _ = changed.try_send(());
+            }
+        });
+        let watcher = watcher
+            .inspect_err(|error| tracing::warn!(%error, "unable to watch files, changed credentials need a restart"))
+            .ok()?;
+        let mut credentials = Self {
+            config: config.clone(),
+            clients: clients.clone(),
+            home: home.clone(),
+            state: Seen::of(&config.kubeconfig),
+            watched: BTreeSet::new(),
+            watcher,
+            changes,
+            again: false,
+        };
+        credentials.watch();
+        Some(credentials)
+    }
+
+    /// Watches the directories of the files: a file that is replaced by another one is no longer what a watch of
+    /// itself would see.
+    fn watch(&mut self) {
+        let directories = self.state.files.iter().filter_map(|file| file.parent());
+        let new: BTreeSet<PathBuf> = directories
+            .map(|directory| {
+                if directory.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    directory
+                }
+            })
+            .filter(|directory| !self.watched.contains(*directory))
+            .map(Path::to_owned)
+            .collect();
+        for directory in new {
+            match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.watched.insert(directory)),
+                Err(error) => tracing::warn!(directory = %directory.display(), %error,
+                    "unable to watch directory, credentials that change there need a restart"),
+            }
+        }
+    }
+
+    /// Runs until shutdown.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        while std::mem::take(&mut self.again)
+            || matches!(shutdown.run_until_cancelled(self.changes.recv()).await, Some(Some(())))
+        {
+            if shutdown.run_until_cancelled(tokio::time::sleep(SETTLE)).await.is_none() {
+                return;
+            }
+            // What was noted meanwhile is read now.
+            let _ = self.changes.try_recv();
+            if shutdown.run_until_cancelled(self.look()).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let now = Seen::of(&self.config.kubeconfig);
+        if now == self.state {
+            return;
+        }
+        self.state = now;
+        self.watch();
+        let clients = match client::connect(&self.config).await {
+            Ok(clients) => clients,
+            Err(error) => return tracing::warn!(%error, "unable to use the changed credentials, keeping the old ones"),
+        };
+        if self.lead_home(&clients).await {
+            self.clients.renew(&clients);
+            tracing::info!("credentials have changed, going on with the new ones");
+        }
+    }
+
+    /// Whether clients lead to the cluster that the host works for. Waits until that can be told, or until files have
+    /// changed again.
+    async fn lead_home(&mut self, clients: &Clients) -> bool {
+        let Some(home) = self.home.get().cloned() else {
+            return true;
+        };
+        let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
+        let mut said = false;
+        loop {
+            let error = match identity::cluster_id(clients, &self.config).await {
+                Ok(there) if there.mark() == home.mark() => return true,
+                Ok(there) => {
+                    tracing::error!(%home, %there, server = %clients.server(),
+                        "the changed kubeconfig leads to another cluster, keeping the old one; \
+                         for that cluster start another host, or this one again");
+                    return false;
+                }
+                Err(error) => error,
+            };
+            if !std::mem::replace(&mut said, true) {
+                tracing::warn!(server = %clients.server(), %error,
+                    "unable to tell which cluster the changed credentials are for, keeping the old ones until then");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_delay()) => {}
+                Some(()) = self.changes.recv() => {
+                    // Reading a file is noted, too.
+                    if Seen::of(&self.config.kubeconfig) != self.state {
+                        self.again = true;
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// Files that can't be read count as empty: that they can be read again is a change, too.
+    fn of(kubeconfig: &[PathBuf]) -> Self {
+        let mut files: BTreeSet<PathBuf> = kubeconfig.iter().cloned().collect();
+        if let Ok(merged) = client::merged(kubeconfig) {
+            let users = merged.auth_infos.into_iter().filter_map(|user| user.auth_info);
+            let named = users.flat_map(|user| [user.client_certificate, user.client_key]);
+            let clusters = merged.clusters.into_iter().filter_map(|cluster| cluster.cluster);
+            let authorities = clusters.map(|cluster| cluster.certificate_authority);
+            files.extend(named.chain(authorities).flatten().map(PathBuf::from));
+        }
+        let mut digest = Sha256::new();
+        for file in &files {
+            digest.update(Sha256::digest(std::fs::read(file).unwrap_or_default()));
+        }
+        Self {
+            files,
+            digest: digest.finalize().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::raw;
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// A server that answers with the last word of the Authorization header.
+    async fn serve(listener: tokio::net::TcpListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
+                    if !head.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    let text = String::from_utf8_lossy(&head).to_lowercase();
+                    let token = text.split("authorization: bearer ").nth(1).unwrap_or_default();
+                    let token = token.split("\r\n").next().unwrap_or_default();
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{token}", token.len());
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                    head.clear();
+                }
+            });
+        }
+    }
+
+    fn kubeconfig(port: u16, token: &str) -> String {
+        format!(
+            "kind: Config\ncurrent-context: c\nclusters: [{{name: k, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+             users: [{{name: u, user: {{token: {token}}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n"
+        )
+    }
+
+    async fn token_in_use(clients: &Clients) -> String {
+        let request = raw::get("/whoami").unwrap();
+        let reply = raw::send(&clients.status, request, Duration::from_secs(10))
+            .await
+            .unwrap();
+        String::from_utf8(reply.body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_changes_is_taken_and_a_broken_one_is_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(serve(listener));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kubeconfig");
+        std::fs::write(&path, kubeconfig(port, "first")).unwrap();
+        let config = ClusterConfig {
+            kubeconfig: vec![path.clone()],
+            ..ClusterConfig::default()
+        };
+        let clients = client::connect(&config).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let credentials = Credentials::build(&config, &clients, &Home::default()).unwrap();
+        let running = tokio::spawn(credentials.run(shutdown.clone()));
+        assert_eq!(token_in_use(&clients).await, "first");
+
+        std::fs::write(&path, "users: [").unwrap();
+        std::fs::write(dir.path().join("next"), kubeconfig(port, "second")).unwrap();
+        std::fs::rename(dir.path().join("next"), &path).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while token_in_use(&clients).await != "second" {
+            assert!(Instant::now() < deadline, "still the old credentials");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        shutdown.cancel();
+        running.await.unwrap();
+        server.abort();
+    }
+}

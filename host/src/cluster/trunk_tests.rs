@@ -1,0 +1,272 @@
+use super::*;
+use crate::{
+    cluster::{client, raw},
+    config::ClusterConfig,
+};
+use base64::Engine as _;
+use bytes::Bytes;
+use futures::future::join_all;
+use http_body_util::StreamBody;
+use hyper::{body::Frame, service::service_fn};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ServerConfig,
+    pki_types::{PrivateKeyDer, pem::PemObject},
+};
+use std::sync::atomic::AtomicUsize;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+/// A server that answers watches with a stream that goes on.
+struct Server {
+    kubeconfig: tempfile::NamedTempFile,
+    seen: Arc<Seen>,
+    _task: AbortOnDropHandle<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    connections: AtomicUsize,
+    open: AtomicUsize,
+    cut: Mutex<CancellationToken>,
+}
+
+impl Seen {
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Breaks all connections.
+    fn cut(&self) {
+        std::mem::take(&mut *self.cut.lock().unwrap()).cancel();
+    }
+}
+
+async fn serve(protocols: &[&str]) -> Server {
+    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(issued.signing_key.serialize_pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::new(Seen::default());
+    let counting = seen.clone();
+    let task = tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (acceptor, seen) = (acceptor.clone(), counting.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(socket).await else {
+                    return;
+                };
+                seen.connections.fetch_add(1, Ordering::SeqCst);
+                let cut = seen.cut.lock().unwrap().clone();
+                cut.run_until_cancelled(connection(stream, seen.clone())).await;
+                seen.connections.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    let authority = base64::engine::general_purpose::STANDARD.encode(issued.cert.pem());
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+    let text = format!(
+        "kind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
+         users: [{{name: u, user: {{token: t}}}}]\n\
+         clusters: [{{name: k, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority-data: {authority}}}}}]\n"
+    );
+    std::fs::write(kubeconfig.path(), text).unwrap();
+    Server {
+        kubeconfig,
+        seen,
+        _task: AbortOnDropHandle::new(task),
+    }
+}
+
+async fn connection(stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>, seen: Arc<Seen>) {
+    let shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let seen = seen.clone();
+        async move {
+            assert_eq!(request.headers()["authorization"], "Bearer t");
+            let watch = request.uri().path() == "/watch";
+            let guard = watch.then(|| Open::new(seen));
+            let first = futures::stream::iter([Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"first")))]);
+            let body = if watch {
+                let rest = futures::stream::pending();
+                StreamBody::new(Guarded(
+                    futures::StreamExt::boxed(futures::StreamExt::chain(first, rest)),
+                    guard,
+                ))
+            } else {
+                StreamBody::new(Guarded(futures::StreamExt::boxed(first), guard))
+            };
+            Ok::<_, std::convert::Infallible>(Response::new(body))
+        }
+    });
+    let io = TokioIo::new(stream);
+    // However it ends.
+    if shared {
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder.max_concurrent_streams(u32::from(STREAMS));
+        let _ = builder.serve_connection(io, answer).await;
+    } else {
+        let _ = hyper::server::conn::http1::Builder::new()
+            .serve_connection(io, answer)
+            .await;
+    }
+}
+
+struct Open(Arc<Seen>);
+
+impl Open {
+    fn new(seen: Arc<Seen>) -> Self {
+        seen.open.fetch_add(1, Ordering::SeqCst);
+        Self(seen)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+type Frames = futures::stream::BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>;
+
+/// A body that counts as open while it is there.
+struct Guarded(
+    Frames,
+    #[expect(dead_code, reason = "it counts by being there")] Option<Open>,
+);
+
+impl futures::Stream for Guarded {
+    type Item = Result<Frame<Bytes>, std::io::Error>;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+async fn trunks(server: &Server) -> Trunks {
+    let config = ClusterConfig {
+        kubeconfig: vec![server.kubeconfig.path().to_owned()],
+        ..ClusterConfig::default()
+    };
+    client::connect(&config).await.unwrap().objects
+}
+
+/// Opens a watch and waits for its first bytes.
+async fn watch(place: &Place) -> Result<super::super::http::Incoming, ApiError> {
+    let request = Request::get("/watch").body(Body::empty()).unwrap();
+    let mut body = place.client().send(request).await?.into_body();
+    let first = body.frame().await.expect("a frame")?;
+    assert_eq!(first.into_data().unwrap(), "first");
+    Ok(body)
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn hundreds_of_watches_share_a_few_connections() {
+    let server = serve(&["h2", "http/1.1"]).await;
+    let trunks = trunks(&server).await;
+    let mut places = Vec::new();
+    for _ in 0..250 {
+        places.push(trunks.place().await.unwrap().expect("room"));
+    }
+    let bodies = join_all(places.iter().map(watch)).await;
+    assert!(bodies.iter().all(Result::is_ok));
+    assert_eq!(server.seen.open.load(Ordering::SeqCst), 250);
+    // 100 watches each on three, and one for requests, which has found out what the server speaks.
+    assert_eq!(server.seen.connections(), 4);
+    assert!(trunks.shares());
+    drop(bodies);
+    eventually("the server sees them end", || {
+        server.seen.open.load(Ordering::SeqCst) == 0
+    })
+    .await;
+    drop(places);
+    eventually("only the one for requests stays", || server.seen.connections() == 1).await;
+}
+
+#[tokio::test]
+async fn there_is_an_end_of_room_and_who_leaves_makes_some() {
+    let server = serve(&["h2"]).await;
+    let trunks = trunks(&server).await;
+    let mut places = Vec::new();
+    while let Some(place) = trunks.place().await.unwrap() {
+        places.push(place);
+    }
+    assert_eq!(places.len(), (CONNECTIONS - 1) * usize::from(STREAMS));
+    drop(places.pop());
+    assert!(trunks.place().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn broken_connections_are_made_again_once() {
+    let server = serve(&["h2"]).await;
+    let trunks = trunks(&server).await;
+    let mut places = Vec::new();
+    for _ in 0..STREAMS {
+        places.push(trunks.place().await.unwrap().expect("room"));
+    }
+    let bodies = join_all(places.iter().map(watch)).await;
+    assert_eq!(server.seen.connections(), 2);
+    server.seen.cut();
+    for body in bodies {
+        let end = body.unwrap().frame().await;
+        assert!(matches!(end, Some(Err(ApiError::Transport(_)))), "{end:?}");
+    }
+    let bodies = join_all(places.iter().map(watch)).await;
+    assert!(bodies.iter().all(Result::is_ok));
+    eventually("one connection for all", || server.seen.connections() == 1).await;
+}
+
+#[tokio::test]
+async fn over_http_1_a_watch_has_a_connection_and_there_are_few() {
+    let server = serve(&["http/1.1"]).await;
+    let trunks = trunks(&server).await;
+    let mut places = Vec::new();
+    while let Some(place) = trunks.place().await.unwrap() {
+        assert!(!place.is_crowded());
+        places.push(place);
+    }
+    assert!(!trunks.shares());
+    assert_eq!(places.len(), PLAIN_WATCHES - 1);
+    let bodies = join_all(places.iter().map(watch)).await;
+    assert!(bodies.iter().all(Result::is_ok));
+    assert!(
+        server.seen.connections() <= PLAIN_WATCHES,
+        "{}",
+        server.seen.connections()
+    );
+    let reply = raw::send(
+        &trunks.requests,
+        raw::get("/anything").unwrap(),
+        Duration::from_secs(10),
+    )
+    .await;
+    assert_eq!(reply.unwrap().body, "first");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_an_error_that_can_be_tried_again() {
+    let server = serve(&["h2"]).await;
+    let trunks = trunks(&server).await;
+    drop(server._task);
+    eventually("it is away", || server.seen.connections() == 0).await;
+    let error = trunks.place().await.err().expect("nobody is there");
+    assert!(error.is_retryable(), "{error}");
+}

@@ -1,0 +1,636 @@
+//! A list followed by a watch, for ever, as raw JSON.
+//!
+//! The shape is that of the Kubernetes reflector: list in pages, watch from the list's resource version, resume from the
+//! last one seen when the stream ends, list again when that is too old (410). Lists name no resource version, so that
+//! they are as new as the server's newest write: a list from a cache that lags would show pods that are gone and hide
+//! pods that are there, and the second would make orphans of them.
+
+use super::Client;
+use super::backoff::Backoff;
+use super::http::Incoming;
+use super::members::Member;
+use super::members::Members;
+use super::members::Sorted;
+use super::raw;
+use super::raw::ApiError;
+use super::raw::Reply;
+use bytes::Bytes;
+use bytes::BytesMut;
+use futures::future::BoxFuture;
+use http::Request;
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio::time::Sleep;
+
+const PAGE: &str = "500";
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The server ends a watch after this long; a tenth is added at random, so that watches do not end in step.
+const WATCH_SECONDS: u64 = 290;
+/// Bookmarks come about once a minute, so a stream that is silent well past its own end is dead.
+const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + WATCH_SECONDS / 10 + 30);
+/// A stream that lived this long was healthy: the next failure starts with a short delay again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(5);
+const BACKOFF_BASE: Duration = Duration::from_millis(100);
+const BACKOFF_CAP: Duration = Duration::from_secs(10);
+/// An object of the API is at most 3 MiB on the wire.
+const MAX_LINE: usize = 16 << 20;
+
+/// What to watch.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// For logs: `pods`, `node vk-0`.
+    pub name: String,
+    /// The collection: `/api/v1/pods`.
+    pub path: String,
+    /// Selects by field, `spec.nodeName=vk-0`.
+    pub field_selector: Option<String>,
+    /// Selects by label.
+    pub label_selector: Option<String>,
+    /// What is reported here of what goes wrong.
+    pub reports: Reports,
+}
+
+/// What a watch logs of its trouble, at a level above debug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reports {
+    /// Everything.
+    All,
+    /// Not that the API server is away: others say so, too, for one watch among many.
+    NoOutages,
+    /// Nothing: whoever pulls it says what matters.
+    Nothing,
+}
+
+impl Target {
+    /// Everything in the collection `path`.
+    pub fn new(name: impl Into<String>, path: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            path: path.into(),
+            field_selector: None,
+            label_selector: None,
+            reports: Reports::All,
+        }
+    }
+
+    /// Leaves it to others to report that the API server is away. Anything else is reported as ever.
+    pub fn quiet_outages(mut self) -> Self {
+        self.reports = Reports::NoOutages;
+        self
+    }
+
+    /// Leaves all reporting to whoever pulls the watch.
+    pub fn quiet(mut self) -> Self {
+        self.reports = Reports::Nothing;
+        self
+    }
+
+    /// Only objects that match this field selector.
+    pub fn fields(mut self, selector: impl Into<String>) -> Self {
+        self.field_selector = Some(selector.into());
+        self
+    }
+
+    fn request(&self, more: &[(&str, &str)]) -> Result<Request<Vec<u8>>, ApiError> {
+        let mut query = Vec::with_capacity(more.len() + 2);
+        query.extend(
+            self.field_selector
+                .as_deref()
+                .map(|selector| ("fieldSelector", selector)),
+        );
+        query.extend(
+            self.label_selector
+                .as_deref()
+                .map(|selector| ("labelSelector", selector)),
+        );
+        query.extend_from_slice(more);
+        raw::get(&raw::with_query(&self.path, &query))
+    }
+}
+
+/// What a watch tells. After `Restarted` everything that exists follows as `Apply`, then comes `Synced`: what was known
+/// before and was not applied in between is gone. `Restarted` may come again before `Synced`; then it all starts over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A list begins.
+    Restarted,
+    /// The list is complete; from here on events are changes.
+    Synced,
+    /// An object exists and looks like this: JSON of its own, not shared with other objects. Objects of a list lack
+    /// `kind` and `apiVersion`.
+    Apply(Bytes),
+    /// An object is gone; this was its last state.
+    Delete(Bytes),
+}
+
+/// Where a [`Watch`] is.
+enum State {
+    /// The next thing is to ask for a page.
+    Lists { token: Option<String> },
+    /// A page was asked for.
+    Listing {
+        token: Option<String>,
+        page: BoxFuture<'static, Result<Reply, ApiError>>,
+    },
+    /// A page is being handed out.
+    Handing {
+        items: std::vec::IntoIter<Item>,
+        then: AfterPage,
+    },
+    /// The next thing is to open the stream.
+    Opens,
+    /// The stream was asked for.
+    Opening {
+        stream: BoxFuture<'static, Result<Incoming, ApiError>>,
+    },
+    /// Changes arrive.
+    Streaming(Box<Stream>),
+    /// Something failed; it is tried again when the time has come.
+    Waiting { sleep: Pin<Box<Sleep>>, then: Retry },
+}
+
+/// An object, and whose it is where the watch is shared.
+#[derive(Debug, PartialEq, Eq)]
+struct Item {
+    object: Bytes,
+    owner: Option<Member>,
+}
+
+enum AfterPage {
+    NextPage { token: String },
+    Complete { version: String },
+}
+
+enum Retry {
+    /// The page that this token names; without one the whole list.
+    List {
+        token: Option<String>,
+    },
+    Stream,
+}
+
+impl Retry {
+    const RELIST: Self = Self::List { token: None };
+}
+
+struct Stream {
+    body: Incoming,
+    buffer: BytesMut,
+    /// How much of the buffer is known to hold no line end.
+    searched: usize,
+    opened: Instant,
+}
+
+/// From where a broken stream can go on.
+enum Position {
+    /// A resource version: the list's, or that of an object of which nothing else is kept.
+    Version(String),
+    /// The object of the last event; its resource version is read only when it is needed.
+    Object(Bytes),
+}
+
+/// A list and watch that goes on for ever.
+///
+/// It is pulled: nothing is read from the server before [`next`](Self::next) asks for it, so a slow consumer holds at
+/// most one page or one read buffer.
+pub struct Watch {
+    client: Client,
+    target: Target,
+    state: State,
+    position: Option<Position>,
+    backoff: Backoff,
+    trouble: Option<&'static str>,
+    /// Whether the present trouble was reported.
+    reported: bool,
+    /// Those whose objects are told; without them all are.
+    members: Option<Arc<Members>>,
+    /// Whose the object is that was told last.
+    owner: Option<Member>,
+}
+
+impl Watch {
+    /// Starts with a list as soon as it is asked for the first event.
+    pub fn new(client: Client, target: Target) -> Self {
+        Self {
+            client,
+            target,
+            state: State::Lists { token: None },
+            position: None,
+            backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
+            trouble: None,
+            reported: false,
+            members: None,
+            owner: None,
+        }
+    }
+
+    /// Tells only of what these have; nothing of other objects is kept.
+    pub(super) fn only(mut self, members: Arc<Members>) -> Self {
+        self.members = Some(members);
+        self
+    }
+
+    /// Whose the object of the last event is, on a watch for [members](Self::only).
+    pub(super) fn owner(&self) -> Option<Member> {
+        self.owner
+    }
+
+    /// Whether requests fail at present.
+    pub fn in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// The next event. Failures are retried inside, with a log line when they begin, change their kind or end.
+    ///
+    /// Cancel safe: what was under way goes on with the next call.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            // It was logged, and the next turn tries again.
+            if let Ok(event) = self.try_next().await {
+                return event;
+            }
+        }
+    }
+
+    /// The next event, or why a request failed; calling again goes on, after a pause, until it works.
+    ///
+    /// # Errors
+    /// Every class of [`ApiError`], once for each failure. A resource version that is too old is none: it is listed again.
+    ///
+    /// Cancel safe: what was under way goes on with the next call.
+    pub async fn try_next(&mut self) -> Result<Event, ApiError> {
+        loop {
+            match &mut self.state {
+                State::Lists { token } => {
+                    let restarted = token.is_none();
+                    let token = token.take();
+                    let page = self.ask_page(token.as_deref());
+                    self.state = State::Listing { token, page };
+                    if restarted {
+                        return Ok(Event::Restarted);
+                    }
+                }
+                State::Listing { token, page } => {
+                    let page = page.await.and_then(|reply| Page::read(&reply, self.members.as_deref()));
+                    let token = token.take();
+                    match page {
+                        Ok(page) => {
+                            self.recovered();
+                            self.state = State::Handing {
+                                items: page.items.into_iter(),
+                                then: page.then,
+                            };
+                        }
+                        Err(error) => self.failed(error, Retry::List { token })?,
+                    }
+                }
+                State::Handing { items, then } => match (items.next(), then) {
+                    (Some(item), _) => {
+                        self.owner = item.owner;
+                        return Ok(Event::Apply(item.object));
+                    }
+                    (None, AfterPage::NextPage { token }) => {
+                        self.state = State::Lists {
+                            token: Some(std::mem::take(token)),
+                        };
+                    }
+                    (None, AfterPage::Complete { version }) => {
+                        self.position = Some(Position::Version(std::mem::take(version)));
+                        self.state = State::Opens;
+                        return Ok(Event::Synced);
+                    }
+                },
+                State::Opens => match self.resume_version() {
+                    Some(version) => {
+                        let stream = self.ask_stream(&version);
+                        self.state = State::Opening { stream };
+                    }
+                    None => self.state = State::Lists { token: None },
+                },
+                State::Opening { stream } => match stream.await {
+                    Ok(body) => {
+                        self.recovered();
+                        self.state = State::Streaming(Box::new(Stream::new(body)));
+                    }
+                    Err(error) => self.failed(error, Retry::Stream)?,
+                },
+                State::Streaming(stream) => match stream.next(self.members.as_deref()).await {
+                    Ok(Line::Apply(Item { object, owner })) => {
+                        self.owner = owner;
+                        self.position = Some(Position::Object(object.clone()));
+                        return Ok(Event::Apply(object));
+                    }
+                    Ok(Line::Delete(Item { object, owner })) => {
+                        self.owner = owner;
+                        self.position = Some(Position::Object(object.clone()));
+                        return Ok(Event::Delete(object));
+                    }
+                    // Without a version, one goes on from the one before: what comes twice is known.
+                    Ok(Line::Strange(version)) => {
+                        self.position = version.map(Position::Version).or(self.position.take());
+                    }
+                    Ok(Line::Bookmark(object)) => self.position = Some(Position::Object(object)),
+                    Ok(Line::End) => {
+                        if stream.opened.elapsed() >= HEALTHY_AFTER {
+                            self.backoff.reset();
+                            self.state = State::Opens;
+                        } else {
+                            self.wait(None, Retry::Stream);
+                        }
+                    }
+                    Err(error) => {
+                        if stream.opened.elapsed() >= HEALTHY_AFTER {
+                            self.backoff.reset();
+                        }
+                        self.failed(error, Retry::Stream)?;
+                    }
+                },
+                State::Waiting { sleep, then } => {
+                    sleep.as_mut().await;
+                    self.state = match then {
+                        Retry::List { token } => State::Lists { token: token.take() },
+                        Retry::Stream => State::Opens,
+                    };
+                }
+            }
+        }
+    }
+
+    fn ask_page(&self, token: Option<&str>) -> BoxFuture<'static, Result<Reply, ApiError>> {
+        let mut query = vec![("limit", PAGE)];
+        query.extend(token.map(|token| ("continue", token)));
+        let request = self.target.request(&query);
+        let client = self.client.clone();
+        Box::pin(async move { raw::send(&client, request?, OPEN_TIMEOUT).await })
+    }
+
+    fn ask_stream(&self, version: &str) -> BoxFuture<'static, Result<Incoming, ApiError>> {
+        let seconds = (WATCH_SECONDS + fastrand::u64(0..=WATCH_SECONDS / 10)).to_string();
+        let request = self.target.request(&[
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", &seconds),
+            ("resourceVersion", version),
+        ]);
+        let client = self.client.clone();
+        Box::pin(async move {
+            let open = async {
+                let answer = client.send(request?.map(Body::from)).await?;
+                let (head, body) = answer.into_parts();
+                if head.status.is_success() {
+                    return Ok(body);
+                }
+                let body = body.collect().await?.to_bytes();
+                Err(raw::classify(head.status, &head.headers, &body))
+            };
+            tokio::time::timeout(OPEN_TIMEOUT, open)
+                .await
+                .unwrap_or(Err(ApiError::Timeout(OPEN_TIMEOUT)))
+        })
+    }
+
+    /// Lets go of the last object, of which only the version is needed from here on.
+    pub fn settle(&mut self) {
+        if let Some(Position::Object(object)) = &self.position
+            && let Some(version) = resource_version(object)
+        {
+            self.position = Some(Position::Version(version));
+        }
+    }
+
+    fn resume_version(&self) -> Option<String> {
+        match self.position.as_ref()? {
+            Position::Version(version) => Some(version.clone()),
+            Position::Object(object) => resource_version(object),
+        }
+    }
+
+    /// Notes a failure, decides what comes next, and hands the failure on.
+    fn failed(&mut self, error: ApiError, retry: Retry) -> Result<(), ApiError> {
+        if matches!(error, ApiError::Gone(_)) {
+            // Expected after a long pause, so no trouble to report; delayed like any other failure, since a server that
+            // finds every version too old must not be listed in a tight loop.
+            tracing::debug!(watch = %self.target.name, "resource version too old, listing again");
+            self.position = None;
+            self.wait(None, Retry::RELIST);
+            return Ok(());
+        }
+        let outage = matches!(
+            error,
+            ApiError::Transport(_) | ApiError::Timeout(_) | ApiError::Server { .. } | ApiError::TooManyRequests { .. }
+        );
+        let news = self.trouble.replace(error.class()) != Some(error.class());
+        let tells = match self.target.reports {
+            Reports::All => true,
+            Reports::NoOutages => !outage,
+            Reports::Nothing => false,
+        };
+        if news && tells {
+            self.reported = true;
+            tracing::warn!(watch = %self.target.name, %error, "unable to watch, retrying");
+        } else {
+            tracing::debug!(watch = %self.target.name, %error, "unable to watch");
+        }
+        let retry = match error {
+            // Whatever it was, the stream can't be trusted to have told everything.
+            ApiError::Malformed(_) => Retry::RELIST,
+            _ => retry,
+        };
+        self.wait(error.retry_after(), retry);
+        Err(error)
+    }
+
+    fn wait(&mut self, at_least: Option<Duration>, then: Retry) {
+        let delay = self.backoff.next_delay().max(at_least.unwrap_or_default());
+        self.state = State::Waiting {
+            sleep: Box::pin(tokio::time::sleep(delay)),
+            then,
+        };
+    }
+
+    fn recovered(&mut self) {
+        self.trouble = None;
+        if std::mem::take(&mut self.reported) {
+            tracing::info!(watch = %self.target.name, "watching again");
+        }
+    }
+}
+
+struct Page {
+    items: Vec<Item>,
+    then: AfterPage,
+}
+
+impl Page {
+    fn read(reply: &Reply, members: Option<&Members>) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct List<'a> {
+            #[serde(default)]
+            metadata: ListMeta,
+            #[serde(borrow, default)]
+            items: Option<Vec<&'a RawValue>>,
+        }
+        #[derive(Deserialize, Default)]
+        #[serde(default, rename_all = "camelCase")]
+        struct ListMeta {
+            resource_version: String,
+            r#continue: String,
+        }
+        let list: List<'_> = reply.decode()?;
+        let items = list
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|item| {
+                let object = item.get().as_bytes();
+                let owner = members.map(|members| members.of(object));
+                (owner != Some(None)).then(|| Item {
+                    object: Bytes::copy_from_slice(object),
+                    owner: owner.flatten(),
+                })
+            })
+            .collect();
+        let then = if list.metadata.r#continue.is_empty() {
+            AfterPage::Complete {
+                version: list.metadata.resource_version,
+            }
+        } else {
+            AfterPage::NextPage {
+                token: list.metadata.r#continue,
+            }
+        };
+        Ok(Self { items, then })
+    }
+}
+
+enum Line {
+    Apply(Item),
+    Delete(Item),
+    /// A change of what no member has, and its version.
+    Strange(Option<String>),
+    Bookmark(Bytes),
+    /// The server ended the stream.
+    End,
+}
+
+impl Stream {
+    fn new(body: Incoming) -> Self {
+        Self {
+            body,
+            buffer: BytesMut::new(),
+            searched: 0,
+            opened: Instant::now(),
+        }
+    }
+
+    async fn next(&mut self, members: Option<&Members>) -> Result<Line, ApiError> {
+        loop {
+            if let Some(found) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
+                let line = self.buffer.split_to(self.searched + found + 1);
+                self.searched = 0;
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                return parse_line(&line, members);
+            }
+            self.searched = self.buffer.len();
+            if self.searched > MAX_LINE {
+                return Err(ApiError::Malformed(serde::de::Error::custom(
+                    "event of more than 16 MiB",
+                )));
+            }
+            match tokio::time::timeout(SILENCE, self.body.frame()).await {
+                Err(_) => return Err(ApiError::Timeout(SILENCE)),
+                Ok(None) => return Ok(Line::End),
+                Ok(Some(Err(error))) => return Err(error),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The type and the object of an event as API servers write it, found without reading the object, whose reader does
+/// that anyway. `None` where it looks otherwise.
+fn split_line(line: &[u8]) -> Option<(&str, &[u8])> {
+    let line = line.trim_ascii_end().strip_prefix(br#"{"type":""#)?;
+    let end = memchr::memchr(b'"', line)?;
+    let object = line[end..].strip_prefix(br#"","object":"#)?.strip_suffix(b"}")?;
+    let whole = object.starts_with(b"{") && object.ends_with(b"}");
+    whole.then_some((std::str::from_utf8(&line[..end]).ok()?, object))
+}
+
+/// Copies an object that somebody wants.
+fn wanted(object: &[u8], members: Option<&Members>, line: fn(Item) -> Line) -> Line {
+    let owner = match members.map(|members| members.sort(object)) {
+        None => None,
+        Some(Sorted::Ours(member)) => Some(member),
+        Some(Sorted::Strange(version)) => return Line::Strange(version),
+    };
+    line(Item {
+        object: Bytes::copy_from_slice(object),
+        owner,
+    })
+}
+
+fn parse_line(line: &[u8], members: Option<&Members>) -> Result<Line, ApiError> {
+    match split_line(line) {
+        Some(("ADDED" | "MODIFIED", object)) => return Ok(wanted(object, members, Line::Apply)),
+        Some(("DELETED", object)) => return Ok(wanted(object, members, Line::Delete)),
+        _ => {}
+    }
+    #[derive(Deserialize)]
+    struct WatchEvent<'a> {
+        r#type: &'a str,
+        #[serde(borrow)]
+        object: &'a RawValue,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Status {
+        code: u16,
+    }
+    let event: WatchEvent<'_> = serde_json::from_slice(line).map_err(ApiError::Malformed)?;
+    let object = event.object.get().as_bytes();
+    match event.r#type {
+        "ADDED" | "MODIFIED" => Ok(wanted(object, members, Line::Apply)),
+        "DELETED" => Ok(wanted(object, members, Line::Delete)),
+        "BOOKMARK" => Ok(Line::Bookmark(Bytes::copy_from_slice(object))),
+        "ERROR" => {
+            let status: Status = serde_json::from_slice(object).unwrap_or_default();
+            let code = http::StatusCode::from_u16(status.code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+            Err(raw::classify(code, &http::HeaderMap::new(), object))
+        }
+        other => Err(ApiError::Malformed(serde::de::Error::custom(format!(
+            "unknown event type {other:?}"
+        )))),
+    }
+}
+
+/// The `metadata.resourceVersion` of an object.
+fn resource_version(object: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Meta,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Meta {
+        resource_version: String,
+    }
+    let object: Object = serde_json::from_slice(object).ok()?;
+    Some(object.metadata.resource_version)
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

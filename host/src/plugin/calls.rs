@@ -1,0 +1,169 @@
+//! Calls that wait for their completion, by number.
+//!
+//! A completion may come from any thread, inline on the stack of the call itself, late, twice or out of thin air. It
+//! finds an entry or it does not; nothing of the plugin is ever polled, dropped or dereferenced here.
+
+use outrigger_plugin::ErrorBody;
+use outrigger_plugin::ErrorCode;
+use outrigger_plugin::ProviderError;
+use outrigger_wire::code;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
+
+/// The body of a reply, or the provider's error.
+pub type Outcome = Result<Vec<u8>, ProviderError>;
+
+const SHARDS: u64 = 16;
+
+/// Numbers are never used twice in a process, across all instances, so that a completion for one instance can't meet
+/// a call of another.
+static NEXT_CALL: AtomicU64 = AtomicU64::new(1);
+
+/// The waiting calls of one instance.
+#[derive(Default)]
+pub struct Calls {
+    shards: [Mutex<HashMap<u64, oneshot::Sender<Outcome>>>; SHARDS as usize],
+    waiting: AtomicUsize,
+    /// Set once the instance has been given up: no call begins any more.
+    closed: AtomicBool,
+    strays: AtomicU64,
+}
+
+impl Calls {
+    /// Registers a call before it is made. `None` when the instance has been given up.
+    pub fn begin(&self) -> Option<(u64, oneshot::Receiver<Outcome>)> {
+        let call = NEXT_CALL.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        let mut shard = self.shard(call);
+        // Under the shard's lock: `close` sets the flag first and then empties each shard, so that it misses nobody.
+        if self.closed.load(Ordering::SeqCst) {
+            return None;
+        }
+        shard.insert(call, sender);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Some((call, receiver))
+    }
+
+    /// Ends a call. Counts and drops what nobody waits for.
+    pub fn complete(&self, call: u64, outcome: Outcome) {
+        match self.take(call) {
+            // The caller may have gone between the two: then nobody wants it.
+            Some(sender) => drop(sender.send(outcome)),
+            None => {
+                self.strays.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Forgets a call; whether it was still waiting.
+    pub fn forget(&self, call: u64) -> bool {
+        self.take(call).is_some()
+    }
+
+    /// Fails every waiting call and lets no new one begin.
+    pub fn close(&self, error: &ProviderError) {
+        self.closed.store(true, Ordering::SeqCst);
+        for index in 0..SHARDS {
+            let taken = std::mem::take(&mut *self.shard(index));
+            self.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
+            for sender in taken.into_values() {
+                drop(sender.send(Err(error.clone())));
+            }
+        }
+    }
+
+    /// Calls that wait now.
+    pub fn in_flight(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Completions that nobody waited for.
+    pub fn strays(&self) -> u64 {
+        self.strays.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, call: u64) -> Option<oneshot::Sender<Outcome>> {
+        let taken = self.shard(call).remove(&call);
+        if taken.is_some() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn shard(&self, call: u64) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Outcome>>> {
+        let index = usize::try_from(call % SHARDS).unwrap_or_default();
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a completion as it came over the boundary.
+pub fn outcome(wire_code: u32, retry_after_ms: u64, body: &[u8]) -> Outcome {
+    if wire_code == code::OK {
+        return Ok(body.to_vec());
+    }
+    let body: ErrorBody = serde_json::from_slice(body).unwrap_or_else(|_| ErrorBody {
+        message: String::from_utf8_lossy(body).into_owned(),
+        detail: String::new(),
+    });
+    let mut error = ProviderError::new(ErrorCode::from_wire(wire_code, retry_after_ms), body.message);
+    error.detail = body.detail;
+    Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_completion_reaches_its_call_once() {
+        let calls = Calls::default();
+        let (call, mut waiting) = calls.begin().unwrap();
+        let (other, _other) = calls.begin().unwrap();
+        assert_eq!(calls.in_flight(), 2);
+        calls.complete(call, Ok(b"reply".to_vec()));
+        assert_eq!(waiting.try_recv().unwrap().unwrap(), b"reply");
+        calls.complete(call, Ok(Vec::new()));
+        calls.complete(other + 1_000, Ok(Vec::new()));
+        assert_eq!((calls.in_flight(), calls.strays()), (1, 2));
+    }
+
+    #[test]
+    fn a_forgotten_call_is_late() {
+        let calls = Calls::default();
+        let (call, _waiting) = calls.begin().unwrap();
+        assert!(calls.forget(call));
+        assert!(!calls.forget(call));
+        calls.complete(call, Ok(Vec::new()));
+        assert_eq!((calls.in_flight(), calls.strays()), (0, 1));
+    }
+
+    #[test]
+    fn closing_fails_the_waiting_and_refuses_the_next() {
+        let calls = Calls::default();
+        let mut waiting: Vec<_> = (0..100).map(|_| calls.begin().unwrap().1).collect();
+        calls.close(&ProviderError::unavailable("gone"));
+        for call in &mut waiting {
+            assert_eq!(call.try_recv().unwrap().unwrap_err().message, "gone");
+        }
+        assert!(calls.begin().is_none());
+        assert_eq!(calls.in_flight(), 0);
+    }
+
+    #[test]
+    fn errors_cross_with_code_and_texts() {
+        let error = outcome(code::RETRY_AFTER, 1500, br#"{"message":"busy","detail":"queue"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "RetryAfter: busy (queue)");
+        assert_eq!(
+            error.code,
+            ErrorCode::RetryAfter(std::time::Duration::from_millis(1500))
+        );
+        assert_eq!(outcome(77, 0, b"plain").unwrap_err().to_string(), "Internal: plain");
+    }
+}

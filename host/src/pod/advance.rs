@@ -1,0 +1,328 @@
+//! The next step of a pod, begun.
+
+use super::{
+    actions::{self, Done, Outcome},
+    controller::PodController,
+    entry::{Call, CallKind, Entry, Object, SHOW_CREATING_AFTER, Standing, Uid},
+    nodes::Stage,
+    reconcile::{self, Backend, Facts, Step},
+    status::{self, Inputs, Situation, patch},
+    supply::Provision,
+    view,
+};
+use crate::cluster::ApiError;
+use outrigger_plugin::Timestamp;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Steps that may follow each other without any waiting in between; there are three at most.
+const MAX_STEPS: usize = 8;
+/// A stop is repeated only if its end comes earlier by at least this much.
+const STOP_TOLERANCE: Duration = Duration::from_millis(500);
+
+impl PodController {
+    /// Begins what is to be done next for a pod, if its lane is free; otherwise it is looked at again when it is.
+    pub(super) fn advance(&mut self, uid: &Uid) {
+        let now = Instant::now();
+        for _ in 0..MAX_STEPS {
+            let Some(entry) = self.pods.get(uid) else { return };
+            if self.nodes[entry.node].stage() != Stage::Active {
+                return;
+            }
+            if entry.inherited
+                && (entry.deletion.is_some() || entry.object == Object::Gone)
+                && !self.nodes[entry.node].settled
+            {
+                return self.await_settling(uid);
+            }
+            if entry.standing == Standing::Unjudged && entry.object == Object::There && entry.deletion.is_none() {
+                if self.judge(uid) {
+                    continue;
+                }
+                return;
+            }
+            let facts = entry.facts(now, self.has_predecessor(uid, entry));
+            let calling = entry.call.is_some();
+            if entry.supplied {
+                self.release_if_done(uid, &facts);
+            }
+            match reconcile::next(&facts) {
+                Step::Rest => return,
+                Step::Forget => {
+                    if !calling {
+                        self.forget(uid);
+                    }
+                    return;
+                }
+                Step::WriteStatus => {
+                    if !self.write_status(uid, now) {
+                        return;
+                    }
+                }
+                Step::Delete => return self.delete(uid, now),
+                step @ (Step::Create | Step::Update | Step::Stop { .. } | Step::Remove) => {
+                    if !self.call(uid, step, &facts, now) {
+                        return;
+                    }
+                }
+            }
+        }
+        tracing::error!(pod = %uid, "reconciliation does not come to rest; this is a fault of outrigger");
+    }
+
+    /// Has the backend listed again before a pod is taken for gone.
+    fn await_settling(&mut self, uid: &Uid) {
+        let Some(entry) = self.pods.get(uid) else { return };
+        let node = &self.nodes[entry.node];
+        let slot = &mut self.providers[node.provider];
+        if let Some(at) = node.settles_at {
+            slot.list_at = Some(slot.list_at.map_or(at, |known| known.min(at)));
+        }
+    }
+
+    /// Begins a plugin call. Returns true when it turns out that none can be made, or need be, and the pod is to be looked
+    /// at again.
+    fn call(&mut self, uid: &Uid, step: Step, facts: &Facts, now: Instant) -> bool {
+        let Some(entry) = self.pods.get_mut(uid) else {
+            return false;
+        };
+        let kind = match step {
+            Step::Create => CallKind::Create,
+            Step::Update => CallKind::Update,
+            Step::Stop { grace } => CallKind::Stop { ends: now + grace },
+            _ => CallKind::Remove,
+        };
+        if let Some(running) = &entry.call {
+            match (running.kind, kind) {
+                (CallKind::Create | CallKind::Update, CallKind::Stop { .. }) => {
+                    // It should go: what is being made is no longer wanted. Whether it was made, the stop finds out.
+                    running.task.abort();
+                    entry.backend = Backend::Present;
+                    self.end_call(uid);
+                }
+                (CallKind::Stop { ends }, CallKind::Stop { ends: sooner }) if sooner + STOP_TOLERANCE < ends => {}
+                _ => {
+                    self.write_meanwhile(uid, facts, now);
+                    return false;
+                }
+            }
+        }
+        let Some(entry) = self.pods.get(uid) else { return false };
+        if entry.call_retry.waits(now) {
+            self.write_meanwhile(uid, facts, now);
+            return false;
+        }
+        let node = &self.nodes[entry.node];
+        if !node.handle.may_act() {
+            return false;
+        }
+        let stops = matches!(kind, CallKind::Stop { .. });
+        let index = node.provider;
+        if !stops && !self.providers[index].calls.enter(uid) {
+            return false;
+        }
+        let provider = self.providers[index].provider.clone();
+        let identity = entry.identity.clone();
+        let mut gives = None;
+        let work: futures::future::BoxFuture<'static, Outcome> = match kind {
+            CallKind::Create | CallKind::Update => {
+                let counts = restart_counts(entry);
+                let body = match self.provide(uid, kind, &counts) {
+                    Provision::Made(body) => body,
+                    Provision::Same | Provision::Wanting => {
+                        self.providers[index].calls.leave();
+                        return true;
+                    }
+                };
+                gives = Some(body.digest);
+                if kind == CallKind::Create {
+                    Box::pin(actions::create(provider, body.json))
+                } else {
+                    Box::pin(actions::update(provider, body.json))
+                }
+            }
+            CallKind::Stop { ends } => Box::pin(actions::stop(provider, identity, ends.saturating_duration_since(now))),
+            CallKind::Remove => Box::pin(actions::remove(provider, identity)),
+        };
+        self.next_call += 1;
+        let number = self.next_call;
+        let owner = uid.clone();
+        let task = self.actions.spawn(async move {
+            Done::Call {
+                uid: owner,
+                number,
+                kind,
+                outcome: actions::contained(work, |fault| Outcome::panicked(kind, fault)).await,
+            }
+        });
+        let Some(entry) = self.pods.get_mut(uid) else {
+            return false;
+        };
+        let first_stop = stops && entry.call.is_none();
+        entry.call = Some(Call {
+            number,
+            kind,
+            gives,
+            task,
+        });
+        if kind == CallKind::Create && entry.show_creating_at.is_none() {
+            let at = now + SHOW_CREATING_AFTER;
+            entry.show_creating_at = Some(at);
+            self.enqueue_about(at, uid);
+        }
+        if first_stop {
+            self.say_killing(uid);
+        }
+        false
+    }
+
+    /// While a call is under way or awaits its turn, a live pod's status goes its own way.
+    fn write_meanwhile(&mut self, uid: &Uid, facts: &Facts, now: Instant) {
+        if facts.api == reconcile::Api::Live && facts.status_due {
+            self.write_status(uid, now);
+        }
+    }
+
+    /// Begins a status write. Returns true when there was nothing to write and the pod is to be looked at again.
+    pub(super) fn write_status(&mut self, uid: &Uid, now: Instant) -> bool {
+        let Some(entry) = self.pods.get_mut(uid) else {
+            return false;
+        };
+        if entry.writing || entry.write_retry.waits(now) || !self.nodes[entry.node].handle.may_act() {
+            return false;
+        }
+        if !self.writes.enter(uid) {
+            return false;
+        }
+        let ends = entry.situation(now) == Situation::Ended;
+        let addresses = self.nodes[entry.node].handle.addresses();
+        let body = match difference(entry, &addresses, now) {
+            Ok(Some(body)) => body,
+            Ok(None) => {
+                self.writes.leave();
+                entry.status_stale = false;
+                entry.end_recorded |= ends;
+                return true;
+            }
+            Err(error) => {
+                self.writes.leave();
+                tracing::error!(pod = %uid, %error, "unable to make pod status");
+                return false;
+            }
+        };
+        entry.writing = true;
+        entry.status_stale = false;
+        let pressure = self.pressure.enter();
+        let write = actions::write_status(
+            self.nodes[entry.node].clients.status.clone(),
+            entry.identity.clone(),
+            body,
+        );
+        let uid = uid.clone();
+        self.actions.spawn(async move {
+            let _pressure = pressure;
+            Done::Written {
+                uid,
+                ends,
+                result: actions::contained(write, |fault| Err(ApiError::Panicked(fault))).await,
+            }
+        });
+        false
+    }
+
+    /// Begins the final DELETE.
+    fn delete(&mut self, uid: &Uid, now: Instant) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        if entry.writing || entry.write_retry.waits(now) || !self.nodes[entry.node].handle.may_act() {
+            return;
+        }
+        if !self.writes.enter(uid) {
+            return;
+        }
+        entry.writing = true;
+        let pressure = self.pressure.enter();
+        let delete = actions::delete(self.nodes[entry.node].clients.status.clone(), entry.identity.clone());
+        let uid = uid.clone();
+        self.actions.spawn(async move {
+            let _pressure = pressure;
+            Done::Deleted {
+                uid,
+                result: actions::contained(delete, |fault| Err(ApiError::Panicked(fault))).await,
+            }
+        });
+    }
+
+    /// At shutdown: statuses whose write has failed, and that would be tried again later, are due now. There is no later.
+    pub(super) fn hurry_statuses(&mut self) {
+        let late = self.pods.iter_mut().filter(|(_, entry)| entry.status_stale);
+        let late: Vec<Uid> = late
+            .map(|(uid, entry)| {
+                entry.write_retry.clear();
+                uid.clone()
+            })
+            .collect();
+        late.iter().for_each(|uid| self.enqueue(uid));
+    }
+
+    /// At shutdown: statuses that are due are still sent, those too that wait for a place; nothing else is begun.
+    pub(super) fn flush_statuses(&mut self) {
+        let now = Instant::now();
+        loop {
+            while let Some(uid) = self.queue.pop_front() {
+                let Some(entry) = self.pods.get_mut(&uid) else { continue };
+                entry.queued = false;
+                let facts = entry.facts(now, false);
+                if facts.status_due && self.nodes[entry.node].stage() == Stage::Active && entry.object == Object::There
+                {
+                    self.write_status(&uid, now);
+                }
+            }
+            match self.writes.turn() {
+                Some(uid) => self.enqueue(&uid),
+                None => return,
+            }
+        }
+    }
+}
+
+/// The patch that leads from the status that the API server has to the one that it should have; `None` when they are
+/// the same.
+fn difference(
+    entry: &Entry,
+    addresses: &[std::net::IpAddr],
+    now: Instant,
+) -> Result<Option<Vec<u8>>, serde_json::Error> {
+    let raw = entry.raw.read();
+    let pod = view::pod(&raw)?;
+    let desired = status::desired(&Inputs {
+        pod: &pod,
+        report: entry.report.as_deref(),
+        situation: entry.situation(now),
+        host_ips: addresses,
+        taken_generation: entry.taken_generation,
+        resize: entry.resize.as_ref(),
+        now: Timestamp::now(),
+    });
+    if patch::is_current(&desired, &pod.status) {
+        return Ok(None);
+    }
+    patch::body(&entry.identity.uid, &desired, &pod.status).map(Some)
+}
+
+/// For a pod that vanished: its containers are counted on from here.
+fn restart_counts(entry: &Entry) -> BTreeMap<String, u32> {
+    if entry.backend != Backend::Vanished {
+        return BTreeMap::new();
+    }
+    let raw = entry.raw.read();
+    let Ok(pod) = view::pod(&raw) else {
+        return BTreeMap::new();
+    };
+    pod.status
+        .all_containers()
+        .filter(|container| container.has_run())
+        .map(|container| (container.name.clone(), container.restart_count + 1))
+        .collect()
+}

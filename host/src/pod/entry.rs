@@ -1,0 +1,474 @@
+//! What the controller keeps of a pod, and the facts that follow from it.
+
+use super::{
+    admission::Requests,
+    backoff::Backoff,
+    manifest::Manifest,
+    reconcile::{Admission, Api, Backend, Facts},
+    status::{Situation, model::Phase},
+    supply::Supply,
+    view::{self, Head},
+};
+use crate::material::Notice;
+use bytes::Bytes;
+use outrigger_plugin::{PodIdentity, PodReport, ResizeOutcome};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::task::AbortHandle;
+
+/// A pod's key.
+pub type Uid = Arc<str>;
+
+/// Index of a node in the controller.
+pub type NodeIndex = usize;
+
+/// Whether the pod may run here, and what is said where it may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not judged yet.
+    Unjudged,
+    /// It may.
+    Accepted,
+    /// It waits: reason and message for its containers.
+    Held { reason: &'static str, message: String },
+    /// It fails: reason and message for the pod.
+    Rejected { reason: Cow<'static, str>, message: String },
+}
+
+/// A deletion that the API server has recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// `metadata.deletionGracePeriodSeconds`.
+    pub grace_seconds: u64,
+    /// When that grace period ends, by our own clock: from when we first saw it.
+    pub ends: Instant,
+}
+
+/// What became of a report.
+pub enum Ingested {
+    /// A newer one is known, or the pod has been released.
+    Old,
+    /// It is the newest.
+    New { before: Option<Box<PodReport>> },
+}
+
+/// A plugin call under way.
+#[derive(Debug)]
+pub struct Call {
+    /// Tells the completion of this call from that of one that was given up.
+    pub number: u64,
+    pub kind: CallKind,
+    /// Digest of the materials that go with it.
+    pub gives: Option<u64>,
+    pub task: AbortHandle,
+}
+
+/// Which call it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    Create,
+    Update,
+    /// Ends the grace period at this time.
+    Stop {
+        ends: Instant,
+    },
+    Remove,
+}
+
+/// A failed call or write that will be tried again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Retry {
+    pub backoff: Backoff,
+    /// Not before this time.
+    pub at: Option<Instant>,
+}
+
+impl Retry {
+    /// After a failure: when to try again.
+    pub fn fail(&mut self, now: Instant, at_least: Option<Duration>) -> Instant {
+        let at = now + self.backoff.next(at_least);
+        self.at = Some(at);
+        at
+    }
+
+    /// After a success, or when things have changed so much that waiting makes no sense.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether it is still to wait.
+    pub fn waits(&self, now: Instant) -> bool {
+        self.at.is_some_and(|at| at > now)
+    }
+}
+
+/// The pod's object in the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// It is there, or was when last heard of.
+    There,
+    /// A list lacked it and many others, though nobody had asked for their end: they are orphans until the object is
+    /// seen again or an operator confirms that they may go.
+    Lost,
+    /// It is gone.
+    Gone,
+}
+
+/// A pod.
+pub struct Entry {
+    pub identity: Arc<PodIdentity>,
+    pub node: NodeIndex,
+    /// The API object, without managed fields.
+    pub raw: Manifest,
+    /// Its resource version, as a number.
+    pub version: u64,
+    pub generation: i64,
+    pub object: Object,
+    pub deletion: Option<Deletion>,
+    pub phase: Phase,
+    /// Something that the status is made from has changed since it was last compared.
+    pub status_stale: bool,
+    /// The terminal status of a deleted pod is in the API server.
+    pub end_recorded: bool,
+    /// The final DELETE was accepted.
+    pub deleted: bool,
+    pub backend: Backend,
+    pub report: Option<Box<PodReport>>,
+    /// Since when it is known to be in the backend: a list that began earlier says nothing about it.
+    pub present_since: Option<Instant>,
+    /// It was there before this host could call its provider, which did not have it: a call of an earlier process may
+    /// still be on its way to the backend.
+    pub inherited: bool,
+    /// The generation that the provider has taken.
+    pub taken_generation: Option<i64>,
+    /// What the provider said of the resources of that generation; `None`: nothing to this process.
+    pub resize: Option<ResizeOutcome>,
+    /// When a resize that was deferred is asked for again.
+    pub resize_retry: Retry,
+    /// Its materials.
+    pub supply: Supply,
+    /// What it refers to is followed.
+    pub supplied: bool,
+    /// Digest of the materials that the provider has; `None` if nobody here knows.
+    pub given: Option<u64>,
+    /// What is said when an image can't be pulled.
+    pub if_pull_fails: Option<Box<Notice>>,
+    /// Hash of labels and annotations, which files may show.
+    pub labels: u64,
+    pub standing: Standing,
+    /// It seems to be refused; the Node is read again to make sure.
+    pub doubted: bool,
+    /// What it asks of its node, and whether that is counted there.
+    pub requests: Requests,
+    pub counted: bool,
+    /// What the last failed call said, for the status of a pod that does not run yet.
+    pub trouble: Option<Box<str>>,
+    pub call: Option<Call>,
+    pub call_retry: Retry,
+    /// A status write or the final DELETE is under way.
+    pub writing: bool,
+    pub write_retry: Retry,
+    pub queued: bool,
+    /// Its manifest is to be packed when it rests.
+    pub lined_up: bool,
+    pub restart_policy_never: bool,
+    /// The manifest's grace period.
+    pub grace: Duration,
+    /// When `activeDeadlineSeconds` will have passed.
+    pub overdue_at: Option<Instant>,
+    /// When a pod that is still being created is shown so; `None` until its create has begun.
+    pub show_creating_at: Option<Instant>,
+}
+
+/// A create that takes longer than this is shown as `ContainerCreating`; a shorter one costs no write of its own.
+pub const SHOW_CREATING_AFTER: Duration = Duration::from_millis(500);
+
+/// The resource version as a number, for order. API servers have always used the revision of their store (and promise
+/// comparability since 1.35, KEP-5504).
+fn version_of(resource_version: &str) -> u64 {
+    resource_version.parse().unwrap_or(0)
+}
+
+impl Entry {
+    /// A pod seen for the first time.
+    pub fn new(identity: PodIdentity, node: NodeIndex) -> Self {
+        Self {
+            identity: Arc::new(identity),
+            node,
+            raw: Manifest::None,
+            version: 0,
+            generation: 0,
+            object: Object::There,
+            deletion: None,
+            phase: Phase::Pending,
+            status_stale: true,
+            end_recorded: false,
+            deleted: false,
+            backend: Backend::Absent,
+            report: None,
+            present_since: None,
+            inherited: false,
+            taken_generation: None,
+            resize: None,
+            resize_retry: Retry::default(),
+            supply: Supply::Due,
+            supplied: false,
+            given: None,
+            if_pull_fails: None,
+            labels: 0,
+            standing: Standing::Unjudged,
+            doubted: false,
+            requests: Requests::default(),
+            counted: false,
+            trouble: None,
+            call: None,
+            call_retry: Retry::default(),
+            writing: false,
+            write_retry: Retry::default(),
+            queued: false,
+            lined_up: false,
+            restart_policy_never: false,
+            grace: Duration::from_secs(30),
+            overdue_at: None,
+            show_creating_at: None,
+        }
+    }
+
+    /// The API server has it (again).
+    pub fn found(&mut self) {
+        if self.object == Object::Lost {
+            self.object = Object::There;
+            self.status_stale = true;
+        }
+    }
+
+    /// Whether its backend has, or may have, something of it whose end nobody has asked for.
+    pub fn runs_unasked(&self) -> bool {
+        let has = matches!(self.backend, Backend::Present | Backend::Ended) || self.call.is_some();
+        has && self.object == Object::There && self.deletion.is_none()
+    }
+
+    /// Whether a state of that version brings nothing new.
+    pub fn knows(&self, resource_version: &str) -> bool {
+        let version = version_of(resource_version);
+        version != 0 && version <= self.version
+    }
+
+    /// Takes over a state of the API object, whose head was read from `raw`. Returns whether anything is new.
+    pub fn apply(&mut self, raw: &[u8], head: &Head<'_>, now: Instant) -> bool {
+        if self.knows(&head.metadata.resource_version) {
+            return false;
+        }
+        self.version = version_of(&head.metadata.resource_version);
+        self.found();
+        if head.metadata.generation != self.generation {
+            self.generation = head.metadata.generation;
+            self.standing = Standing::Unjudged;
+            self.call_retry.clear();
+            self.supply = Supply::Due;
+        }
+        let labels = head.metadata.labels_hash();
+        if labels != self.labels {
+            self.labels = labels;
+            self.supply = Supply::Due;
+        }
+        self.phase = head.status.phase;
+        self.restart_policy_never = head.spec.restart_policy == "Never";
+        self.grace = Duration::from_secs(head.spec.grace_seconds());
+        if head.metadata.deletion_timestamp.is_some() {
+            let seconds = head.metadata.deletion_grace_period_seconds.unwrap_or(0);
+            if self.deletion.is_none_or(|known| known.grace_seconds != seconds) {
+                self.deletion = Some(Deletion {
+                    grace_seconds: seconds,
+                    ends: now + Duration::from_secs(seconds),
+                });
+                self.call_retry.clear();
+                self.write_retry.clear();
+            }
+        }
+        self.overdue_at = if self.phase.is_terminal() {
+            None
+        } else {
+            overdue_at(head, now)
+        };
+        self.status_stale = true;
+        self.raw = Manifest::Plain(Bytes::from(view::without_managed_fields(raw, head)));
+        true
+    }
+
+    /// Takes over a report unless a newer one is known; returns the one before it.
+    pub fn ingest(&mut self, mut report: PodReport) -> Ingested {
+        let known = self
+            .report
+            .as_ref()
+            .is_some_and(|known| known.sequence >= report.sequence);
+        if known || self.backend == Backend::Removed {
+            return Ingested::Old;
+        }
+        self.status_stale = true;
+        if report.gone {
+            // A stop that is under way will say the same.
+            let expected = self.deletion.is_some() || self.object == Object::Gone;
+            self.backend = if expected { Backend::Removed } else { Backend::Vanished };
+            self.taken_generation = None;
+            self.given = None;
+            self.supply = Supply::Due;
+            self.present_since = None;
+            return Ingested::New {
+                before: self.report.take(),
+            };
+        }
+        if self.backend != Backend::Ended {
+            self.backend = Backend::Present;
+        }
+        self.present_since.get_or_insert_with(Instant::now);
+        self.inherited = false;
+        self.trouble = None;
+        // It is kept for as long as the pod lives. Lists were read with room to grow, and whose it is stands here anyway.
+        report.identity = nobody();
+        report.ips.shrink_to_fit();
+        report.containers.shrink_to_fit();
+        report.init_containers.shrink_to_fit();
+        report.ephemeral_containers.shrink_to_fit();
+        Ingested::New {
+            before: self.report.replace(Box::new(report)),
+        }
+    }
+
+    /// Whether it takes room on its node: while it is there and has not ended, unless it was refused.
+    pub fn takes_room(&self) -> bool {
+        let admitted = match self.standing {
+            Standing::Unjudged => self.counted || self.backend != Backend::Absent,
+            Standing::Accepted | Standing::Held { .. } => true,
+            Standing::Rejected { .. } => false,
+        };
+        admitted && self.object != Object::Gone && !self.phase.is_terminal()
+    }
+
+    /// The facts, for [`super::reconcile::next`].
+    pub fn facts(&self, now: Instant, predecessor: bool) -> Facts {
+        let api = if self.object == Object::Gone {
+            Api::Gone
+        } else if self.object == Object::Lost {
+            Api::Lost
+        } else if let Some(deletion) = self.deletion {
+            Api::Deleting {
+                grace: deletion.ends.saturating_duration_since(now),
+            }
+        } else if self.phase.is_terminal() {
+            Api::Finished
+        } else {
+            Api::Live
+        };
+        let making = self.call.as_ref().is_some_and(|call| call.kind == CallKind::Create);
+        let backend = match self.effective_backend() {
+            // Not there as far as is known, and perhaps a moment later: if its object went first, and this process
+            // then died, nobody would know of it any more.
+            Backend::Absent | Backend::Vanished if making && matches!(api, Api::Deleting { .. }) => Backend::Present,
+            known => known,
+        };
+        let admission = match self.standing {
+            Standing::Unjudged | Standing::Accepted => Admission::Accepted,
+            Standing::Held { .. } => Admission::Held,
+            Standing::Rejected { .. } => Admission::Rejected,
+        };
+        let creating =
+            matches!(self.backend, Backend::Absent) && self.trouble.is_none() && self.supply.faults().is_none();
+        Facts {
+            api,
+            backend,
+            admission,
+            status_due: self.status_stale
+                && !(creating && admission == Admission::Accepted && self.show_creating_at.is_none_or(|at| now < at)),
+            update_due: self.wants_update(now) || self.supply.is_due(now),
+            wanting: self.supply.is_wanting(now),
+            overdue: self.overdue_at.is_some_and(|at| at <= now),
+            again: !self.restart_policy_never,
+            predecessor,
+            deleted: self.deleted,
+            grace: self.grace,
+            end_recorded: self.end_recorded,
+        }
+    }
+
+    /// Whether the provider is to see the manifest (again).
+    pub fn wants_update(&self, now: Instant) -> bool {
+        self.taken_generation.is_some_and(|taken| taken < self.generation)
+            || self.resize_retry.at.is_some_and(|at| at <= now)
+    }
+
+    /// What is true of the backend, a pod that ended by itself included.
+    pub fn effective_backend(&self) -> Backend {
+        match self.backend {
+            Backend::Present if self.is_over() => Backend::Ended,
+            other => other,
+        }
+    }
+
+    /// Whether nothing of it runs and nothing will: its end is recorded, or its containers ended under `Never`.
+    fn is_over(&self) -> bool {
+        (self.phase.is_terminal() || self.restart_policy_never)
+            && self.report.as_ref().is_some_and(|report| {
+                !report.containers.is_empty()
+                    && report
+                        .containers
+                        .iter()
+                        .all(|container| matches!(container.state, outrigger_plugin::ContainerState::Terminated(_)))
+                    && report.all_ended()
+            })
+    }
+
+    /// The situation, for the status.
+    pub fn situation(&self, now: Instant) -> Situation<'_> {
+        let backend = self.effective_backend();
+        let over = matches!(
+            backend,
+            Backend::Ended | Backend::Removed | Backend::Absent | Backend::Vanished
+        );
+        let ending = self.deletion.is_some() || self.object == Object::Gone;
+        if ending && over {
+            return Situation::Ended;
+        }
+        if self.overdue_at.is_some_and(|at| at <= now) && over {
+            return Situation::DeadlineExceeded;
+        }
+        match (&self.standing, backend) {
+            (Standing::Rejected { reason, message }, _) => Situation::Rejected { reason, message },
+            (_, Backend::Vanished) => Situation::Vanished {
+                again: !self.restart_policy_never,
+            },
+            (Standing::Held { reason, message }, Backend::Absent) => Situation::Held { reason, message },
+            (_, Backend::Absent) => match (self.supply.faults(), &self.trouble) {
+                (Some(faults), _) => Situation::Lacking { faults },
+                (None, Some(message)) => Situation::Held {
+                    reason: "CreateContainerError",
+                    message,
+                },
+                (None, None) => Situation::Normal,
+            },
+            _ => Situation::Normal,
+        }
+    }
+}
+
+/// Takes no memory of its own.
+fn nobody() -> PodIdentity {
+    PodIdentity {
+        cluster: String::new(),
+        node: String::new(),
+        namespace: String::new(),
+        name: String::new(),
+        uid: String::new(),
+    }
+}
+
+fn overdue_at(head: &Head<'_>, now: Instant) -> Option<Instant> {
+    let limit = Duration::from_secs(head.spec.active_deadline_seconds?);
+    let started = super::status::time::parse(head.status.start_time.as_deref()?)?;
+    let age = outrigger_plugin::Timestamp::now().0.saturating_sub(started.0);
+    let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+    Some(now + limit.saturating_sub(age))
+}

@@ -1,0 +1,441 @@
+//! What comes in: watch events, reports, lists, gates.
+
+use super::{
+    actions::{self, Done},
+    controller::{Gate, PodController},
+    entry::{Entry, Ingested, NodeIndex, Object, Standing, Uid},
+    nodes::{ProviderIndex, Stage},
+    orphans,
+    reconcile::Backend,
+    status::resize,
+    supply::Supply,
+    view,
+};
+use crate::cluster::watch::Event;
+use bytes::Bytes;
+use outrigger_plugin::{ErrorCode, PodIdentity, PodReport, ProviderError};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+/// How often a provider is asked for all it has though nothing pointed to it: drift that nobody pushed, and orphans.
+const LIST_EVERY: Duration = Duration::from_secs(300);
+
+/// How long a call of an earlier process may be on its way to the backend after that process has died. Until then a pod
+/// that should go and that the backend does not have is not taken for gone: it would be an orphan a moment later.
+const SETTLE: Duration = Duration::from_secs(5);
+
+impl PodController {
+    pub(super) fn observe(&mut self, node: NodeIndex, event: Event) {
+        match event {
+            Event::Restarted => self.nodes[node].listing = Some(HashSet::new()),
+            Event::Apply(raw) => {
+                if let Some(uid) = self.apply(node, &raw)
+                    && let Some(seen) = &mut self.nodes[node].listing
+                {
+                    seen.insert(uid);
+                }
+            }
+            Event::Delete(raw) => self.disappeared(&raw),
+            Event::Synced => {
+                if let Some(seen) = self.nodes[node].listing.take() {
+                    let missing: Vec<Uid> = self.nodes[node]
+                        .pods
+                        .iter()
+                        .filter(|uid| !seen.contains(*uid))
+                        .cloned()
+                        .collect();
+                    self.missing(node, &missing);
+                }
+                if !self.nodes[node].synced {
+                    self.nodes[node].synced = true;
+                    self.regate(node);
+                }
+            }
+        }
+    }
+
+    /// Takes over an object of the API; returns its UID.
+    fn apply(&mut self, node: NodeIndex, raw: &[u8]) -> Option<Uid> {
+        if let Some(key) = view::key(raw)
+            && let Some((uid, entry)) = self.pods.get_key_value(&*key.uid)
+            && entry.knows(&key.resource_version)
+        {
+            let uid = uid.clone();
+            if let Some(entry) = self.pods.get_mut(&uid)
+                && entry.object == Object::Lost
+            {
+                entry.found();
+                self.enqueue(&uid);
+            }
+            return Some(uid);
+        }
+        let now = Instant::now();
+        let head = match view::head(raw) {
+            Ok(head) => head,
+            Err(error) => {
+                tracing::error!(node = %self.nodes[node].name, %error, "unable to read pod");
+                return None;
+            }
+        };
+        let metadata = &head.metadata;
+        let uid = match self.pods.get_key_value(&*metadata.uid) {
+            Some((uid, _)) => uid.clone(),
+            None => {
+                let identity = PodIdentity {
+                    cluster: self.cluster.mark().unwrap_or_default().to_owned(),
+                    node: self.nodes[node].name.to_string(),
+                    namespace: metadata.namespace.to_string(),
+                    name: metadata.name.to_string(),
+                    uid: metadata.uid.to_string(),
+                };
+                self.insert(identity, node)
+            }
+        };
+        let entry = self.pods.get_mut(&uid)?;
+        if entry.apply(raw, &head, now) {
+            if let Some(at) = entry.overdue_at {
+                self.enqueue_at(at, &uid);
+            }
+            self.recount(&uid);
+            self.enqueue(&uid);
+            self.line_up(&uid, now);
+        }
+        Some(uid)
+    }
+
+    pub(super) fn insert(&mut self, identity: PodIdentity, node: NodeIndex) -> Uid {
+        let uid: Uid = identity.uid.as_str().into();
+        let key = name_key(&identity);
+        // One pod of a name is the rule.
+        let uids = self.names.entry(key).or_insert_with(|| Vec::with_capacity(1));
+        uids.push(uid.clone());
+        self.nodes[node].pods.insert(uid.clone());
+        self.pods.insert(uid.clone(), Box::new(Entry::new(identity, node)));
+        uid
+    }
+
+    /// Drops a record; a successor of the same name may go on.
+    pub(super) fn forget(&mut self, uid: &Uid) {
+        self.live.release(uid);
+        let Some(entry) = self.pods.remove(uid) else { return };
+        let node = &mut self.nodes[entry.node];
+        node.pods.remove(uid);
+        if entry.counted {
+            node.used.remove(&entry.requests);
+        }
+        let key = name_key(&entry.identity);
+        let mut successors = Vec::new();
+        if let Some(uids) = self.names.get_mut(&key) {
+            uids.retain(|other| other != uid);
+            successors.clone_from(uids);
+            if uids.is_empty() {
+                self.names.remove(&key);
+            }
+        }
+        successors.iter().for_each(|uid| self.enqueue(uid));
+    }
+
+    /// Whether an older pod of the same name on the same node has not ended yet.
+    pub(super) fn has_predecessor(&self, uid: &Uid, entry: &Entry) -> bool {
+        let Some(uids) = self.names.get(&name_key(&entry.identity)) else {
+            return false;
+        };
+        uids.iter()
+            .take_while(|other| *other != uid)
+            .filter_map(|other| self.pods.get(other))
+            .any(|other| {
+                other.node == entry.node
+                    && (other.call.is_some() || matches!(other.backend, Backend::Present | Backend::Ended))
+            })
+    }
+
+    fn disappeared(&mut self, raw: &[u8]) {
+        let Some(key) = view::key(raw) else {
+            tracing::error!("unable to read the UID of a deleted pod");
+            return;
+        };
+        if let Some((uid, _)) = self.pods.get_key_value(&*key.uid) {
+            let uid = uid.clone();
+            self.gone(&uid);
+        }
+    }
+
+    /// A list lacks these.
+    fn missing(&mut self, node: NodeIndex, uids: &[Uid]) {
+        let unasked = |uid: &&Uid| self.pods.get(*uid).is_some_and(|entry| entry.runs_unasked());
+        let unasked: Vec<&Uid> = uids.iter().filter(unasked).collect();
+        let lost = if orphans::is_much(unasked.len()) {
+            unasked
+        } else {
+            Vec::new()
+        };
+        if !lost.is_empty() {
+            tracing::warn!(node = %self.nodes[node].name, pods = lost.len(),
+                "the API server no longer knows these pods, which nobody has deleted before this host's eyes; \
+                 keeping them as orphans");
+            let slot = &mut self.providers[self.nodes[node].provider];
+            slot.list_at = Some(Instant::now());
+        }
+        let lost: HashSet<&Uid> = lost.into_iter().collect();
+        for uid in uids {
+            if lost.contains(uid) {
+                if let Some(entry) = self.pods.get_mut(uid) {
+                    entry.object = Object::Lost;
+                }
+                self.enqueue(uid);
+            } else {
+                self.gone(uid);
+            }
+        }
+    }
+
+    /// The API object is gone.
+    pub(super) fn gone(&mut self, uid: &Uid) {
+        if let Some(entry) = self.pods.get_mut(uid)
+            && entry.object != Object::Gone
+        {
+            entry.object = Object::Gone;
+            entry.call_retry.clear();
+            self.recount(uid);
+            self.enqueue(uid);
+        }
+    }
+
+    pub(super) fn take_reports(&mut self) {
+        for (uid, pushed) in self.mailbox.take() {
+            let Some((uid, entry)) = self.pods.get_key_value(&*uid) else {
+                continue;
+            };
+            let provider = &self.providers[self.nodes[entry.node].provider];
+            if provider.name != pushed.provider {
+                tracing::warn!(provider = %pushed.provider, pod = %entry.identity.name,
+                    "ignoring a report about a pod of another provider");
+                continue;
+            }
+            let uid = uid.clone();
+            match serde_json::from_slice::<PodReport>(&pushed.report) {
+                Ok(report) => self.ingest(&uid, report),
+                Err(error) => tracing::warn!(provider = %pushed.provider, uid = %uid, %error, "unable to read report"),
+            }
+        }
+        if self.mailbox.overflowed() {
+            let now = Instant::now();
+            self.providers.iter_mut().for_each(|slot| slot.list_at = Some(now));
+        }
+    }
+
+    /// Takes over a report.
+    pub(super) fn ingest(&mut self, uid: &Uid, report: PodReport) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        if let Ingested::New { before } = entry.ingest(report) {
+            self.say_changes(uid, before.as_deref());
+            self.enqueue(uid);
+        }
+    }
+
+    pub(super) fn gate(&mut self, gate: Gate) {
+        let node = &mut self.nodes[gate.node];
+        let lost = node.owned && !gate.owned;
+        let confirmed = gate.confirmed.is_some() && gate.confirmed != node.confirmed;
+        (node.owned, node.epoch, node.confirmed) = (gate.owned, gate.epoch, gate.confirmed);
+        if lost {
+            // Another host may act meanwhile: everything is compared anew when the node comes back.
+            node.compared = None;
+        }
+        let provider = node.provider;
+        if lost {
+            self.release_all(gate.node);
+        }
+        self.regate(gate.node);
+        if confirmed && self.nodes[gate.node].stage() == Stage::Active {
+            self.list(provider);
+        }
+    }
+
+    /// After a change of what gates a node: the comparison starts if only that is missing.
+    fn regate(&mut self, node: NodeIndex) {
+        if self.nodes[node].stage() == Stage::AwaitsComparison {
+            let provider = self.nodes[node].provider;
+            self.list(provider);
+        }
+    }
+
+    /// Asks a provider for all it has, for those of its nodes that can be compared.
+    pub(super) fn list(&mut self, provider: ProviderIndex) {
+        let slot = &mut self.providers[provider];
+        if slot.listing {
+            // What asked now is served by the next one.
+            slot.list_at = Some(Instant::now());
+            return;
+        }
+        slot.list_at = None;
+        let ready: Vec<(NodeIndex, u64)> = slot
+            .nodes
+            .iter()
+            .filter_map(|index| {
+                let node = &self.nodes[*index];
+                let comparable = matches!(node.stage(), Stage::AwaitsComparison | Stage::Active);
+                comparable.then_some((*index, node.epoch?))
+            })
+            .collect();
+        if ready.is_empty() {
+            return;
+        }
+        slot.listing = true;
+        let believed = ready
+            .iter()
+            .flat_map(|(index, _)| &self.nodes[*index].pods)
+            .filter_map(|uid| self.pods.get(uid))
+            .filter(|entry| !entry.phase.is_terminal())
+            .map(|entry| PodIdentity::clone(&entry.identity))
+            .collect();
+        let call = actions::compare(slot.provider.clone(), believed);
+        let call = actions::contained(call, |fault| Err(ProviderError::new(ErrorCode::Panicked, fault)));
+        let began = Instant::now();
+        self.actions.spawn(async move {
+            Done::Listed {
+                provider,
+                epochs: ready,
+                began,
+                result: call.await,
+            }
+        });
+    }
+
+    pub(super) fn listed(
+        &mut self,
+        provider: ProviderIndex,
+        epochs: Vec<(NodeIndex, u64)>,
+        began: Instant,
+        result: Result<Vec<PodReport>, ProviderError>,
+    ) {
+        let now = Instant::now();
+        let again = self.providers[provider].list_at.take();
+        self.providers[provider].listing = false;
+        let reports = match result {
+            Ok(reports) => reports,
+            Err(error) => {
+                let slot = &mut self.providers[provider];
+                if slot.retry.backoff.failures() == 0 {
+                    tracing::warn!(provider = %slot.name, %error, "unable to list pods of provider, retrying");
+                }
+                slot.list_at = Some(slot.retry.fail(now, None));
+                return;
+            }
+        };
+        let slot = &mut self.providers[provider];
+        slot.retry.clear();
+        slot.list_at = again.or(Some(now + LIST_EVERY));
+        self.compare(provider, &epochs, began, &reports);
+        self.look_for_orphans(provider, &epochs, &reports, now);
+    }
+
+    /// Compares what the backend has with the records, and opens the nodes for action.
+    fn compare(&mut self, provider: ProviderIndex, epochs: &[(NodeIndex, u64)], began: Instant, reports: &[PodReport]) {
+        let has: HashMap<&str, &PodReport> = reports
+            .iter()
+            .map(|report| (report.identity.uid.as_str(), report))
+            .collect();
+        for (index, epoch) in epochs {
+            let node = &self.nodes[*index];
+            if node.epoch != Some(*epoch) || !node.owned || !node.synced {
+                continue;
+            }
+            let first = node.compared != Some(*epoch);
+            let settled = !first && node.settles_at.is_some_and(|at| began >= at);
+            let uids: Vec<Uid> = node.pods.iter().cloned().collect();
+            for uid in &uids {
+                match has.get(&**uid) {
+                    Some(report) => self.adopt(uid, PodReport::clone(report)),
+                    None => self.missed(uid, began),
+                }
+                if first && let Some(entry) = self.pods.get_mut(uid) {
+                    // Whatever this provider has of it may be of another time.
+                    (entry.supply, entry.given) = (Supply::Due, None);
+                    entry.inherited = matches!(entry.backend, Backend::Absent | Backend::Vanished);
+                    if matches!(entry.standing, Standing::Held { .. }) {
+                        // A new instance may carry what the one before refused.
+                        entry.standing = Standing::Unjudged;
+                    }
+                }
+                self.enqueue(uid);
+            }
+            if first {
+                self.count_present(&uids);
+                (self.nodes[*index].settles_at, self.nodes[*index].settled) = (Some(Instant::now() + SETTLE), false);
+            }
+            self.nodes[*index].settled |= settled;
+            self.nodes[*index].compared = Some(*epoch);
+            if first {
+                tracing::info!(node = %self.nodes[*index].name, provider = %self.providers[provider].name,
+                    pods = uids.len(), "pods compared with the backend, acting on them");
+            }
+        }
+    }
+
+    /// What runs already takes its room before anything new is judged.
+    fn count_present(&mut self, uids: &[Uid]) {
+        for uid in uids {
+            let unjudged = |entry: &Entry| entry.standing == Standing::Unjudged && entry.backend != Backend::Absent;
+            if self.pods.get(uid).is_some_and(|entry| unjudged(entry)) {
+                self.judge(uid);
+            }
+        }
+    }
+
+    fn adopt(&mut self, uid: &Uid, report: PodReport) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let mut again = None;
+        if entry.backend == Backend::Absent && entry.call.is_none() {
+            // Made by an earlier process: it has taken the generation that its status says.
+            let raw = entry.raw.read();
+            let pod = view::pod(&raw).ok();
+            let status = pod.as_ref().map(|pod| &pod.status);
+            let observed = status.and_then(|status| status.observed_generation);
+            entry.taken_generation = Some(observed.unwrap_or(entry.generation));
+            if status.is_some_and(resize::is_deferred) {
+                again = Some(entry.resize_retry.fail(Instant::now(), None));
+            }
+        }
+        if let Some(at) = again {
+            self.enqueue_at(at, uid);
+        }
+        self.ingest(uid, report);
+    }
+
+    /// The backend does not have it.
+    fn missed(&mut self, uid: &Uid, began: Instant) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        if entry.call.is_some() || entry.present_since.is_some_and(|since| since >= began) {
+            return;
+        }
+        let vanished = match entry.backend {
+            Backend::Present | Backend::Ended => true,
+            Backend::Absent => !entry.phase.is_terminal() && has_run(&entry.raw.read()),
+            Backend::Vanished | Backend::Removed => false,
+        };
+        if vanished {
+            let report = PodReport::gone(PodIdentity::clone(&entry.identity));
+            // Not stamped by the plugin: it counts because the list is its word.
+            let sequence = entry.report.as_ref().map_or(0, |known| known.sequence);
+            self.ingest(
+                uid,
+                PodReport {
+                    sequence: sequence + 1,
+                    ..report
+                },
+            );
+        }
+    }
+}
+
+/// Whether a container of the pod has ever run, by what the API server says.
+fn has_run(raw: &Bytes) -> bool {
+    view::pod(raw).is_ok_and(|pod| pod.status.all_containers().any(|container| container.has_run()))
+}
+
+fn name_key(identity: &PodIdentity) -> Box<str> {
+    format!("{}/{}", identity.namespace, identity.name).into()
+}

@@ -1,0 +1,269 @@
+//! Orphans: pods of the backend that carry our mark and that the API server does not know.
+//!
+//! The mark is cluster, node and UID, so a wrong kubeconfig finds none. They are swept only after the node's pods were
+//! listed, when they have stood for a while, and only few at a time: a restored etcd would otherwise cost every pod
+//! that was made since. More than that waits for an operator, who confirms by an annotation on the node.
+//!
+//! A host that runs meanwhile sees the same as a list that lacks many pods at once. It keeps those on record as lost, so
+//! that no successor of the same name is made beside one of them, and they are orphans like any other; one that is seen
+//! again is a pod again. A few that a list lacks were deleted by force while no watch was there to tell, and are stopped.
+//!
+//! The limit holds for each node: what an operator confirms is what the node's condition says.
+
+use super::{
+    actions,
+    actions::Done,
+    controller::PodController,
+    entry::{NodeIndex, Object},
+    nodes::ProviderIndex,
+};
+use outrigger_plugin::{ErrorCode, NodeCondition, PodIdentity, PodReport, ProviderError};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt::Write,
+    time::{Duration, Instant},
+};
+
+/// The node condition that says that a sweep waits, or why there is none.
+pub const CONDITION: &str = "OrphanedPods";
+/// The node annotation by which an operator confirms a sweep: its value is the printed digest.
+pub const CONFIRM: &str = "outrigger.dev/confirm-orphan-sweep";
+/// A sweep of more pods than this is to be confirmed.
+const FEW: usize = 3;
+/// As is a sweep of more than this part of all pods of the backend.
+const FIFTH: usize = 5;
+/// Grace period of a swept pod: nobody knows its manifest any more.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What is to be done about orphans that have stood long enough.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// There are none.
+    Nothing,
+    /// They may go.
+    Sweep,
+    /// They may go once an operator has confirmed this digest.
+    Confirm { digest: String },
+}
+
+/// Whether so many pods are more than may go without anybody's word.
+pub fn is_much(count: usize) -> bool {
+    count > FEW
+}
+
+/// The plan for `orphans` (UIDs) out of `all` pods of the backend.
+pub fn plan(orphans: &BTreeSet<&str>, all: usize, confirmed: Option<&str>) -> Plan {
+    if orphans.is_empty() {
+        return Plan::Nothing;
+    }
+    if !is_much(orphans.len()) && orphans.len() * FIFTH <= all {
+        return Plan::Sweep;
+    }
+    let digest = digest(orphans);
+    if confirmed == Some(digest.as_str()) {
+        Plan::Sweep
+    } else {
+        Plan::Confirm { digest }
+    }
+}
+
+/// Names exactly this set of pods.
+fn digest(orphans: &BTreeSet<&str>) -> String {
+    let mut hash = Sha256::new();
+    for uid in orphans {
+        hash.update(uid.as_bytes());
+        hash.update(b"\n");
+    }
+    let mut text = String::new();
+    for byte in hash.finalize().iter().take(6) {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+impl PodController {
+    /// Looks through a provider's list for pods that are ours and unknown.
+    pub(super) fn look_for_orphans(
+        &mut self,
+        provider: ProviderIndex,
+        compared: &[(NodeIndex, u64)],
+        reports: &[PodReport],
+        now: Instant,
+    ) {
+        if !self.cluster.may_sweep() {
+            return;
+        }
+        let Some(mark) = self.cluster.mark().map(str::to_owned) else {
+            return;
+        };
+        let nodes: HashSet<&str> = compared.iter().map(|(index, _)| &*self.nodes[*index].name).collect();
+        let unknown: Vec<&PodReport> = reports
+            .iter()
+            .filter(|report| report.identity.cluster == mark && nodes.contains(report.identity.node.as_str()))
+            .filter(|report| {
+                let known = self.pods.get(report.identity.uid.as_str());
+                known.is_none_or(|entry| entry.object == Object::Lost)
+            })
+            .collect();
+        let uids: HashSet<&str> = unknown.iter().map(|report| report.identity.uid.as_str()).collect();
+        let slot = &mut self.providers[provider];
+        slot.orphans.retain(|uid, _| uids.contains(&**uid));
+        for report in &unknown {
+            slot.orphans.entry(report.identity.uid.as_str().into()).or_insert(now);
+        }
+        let after = self.orphans.after;
+        // Looked at again when the youngest is due; a confirmation has the list read again by itself.
+        if let Some(due) = slot
+            .orphans
+            .values()
+            .map(|since| *since + after)
+            .filter(|due| *due > now)
+            .max()
+        {
+            slot.list_at = Some(slot.list_at.map_or(due, |at| at.min(due)));
+        }
+        let due: Vec<&PodReport> = unknown
+            .into_iter()
+            .filter(|report| {
+                slot.orphans
+                    .get(report.identity.uid.as_str())
+                    .is_some_and(|since| *since + after <= now)
+            })
+            .collect();
+        for (index, _) in compared {
+            let node = &self.nodes[*index];
+            let here: Vec<&PodReport> = due
+                .iter()
+                .copied()
+                .filter(|report| report.identity.node == *node.name)
+                .collect();
+            let all = reports
+                .iter()
+                .filter(|report| report.identity.node == *node.name)
+                .count();
+            self.settle(provider, *index, &here, all);
+        }
+    }
+
+    fn settle(&mut self, provider: ProviderIndex, node: NodeIndex, orphans: &[&PodReport], all: usize) {
+        let handle = self.nodes[node].handle.clone();
+        let uids: BTreeSet<&str> = orphans.iter().map(|report| report.identity.uid.as_str()).collect();
+        let confirmed = handle.annotations().borrow().get(CONFIRM).cloned();
+        match plan(&uids, all, confirmed.as_deref()) {
+            Plan::Nothing => handle.clear_condition(CONDITION),
+            Plan::Confirm { digest } => self.ask(provider, node, uids.len(), all, &digest),
+            Plan::Sweep if self.orphans.dry_run => {
+                for report in orphans {
+                    tracing::info!(pod = %report.identity.name, namespace = %report.identity.namespace,
+                        uid = %report.identity.uid, node = %report.identity.node, "dry run: orphan would be swept");
+                }
+            }
+            Plan::Sweep if !handle.may_act() => {}
+            Plan::Sweep => {
+                handle.clear_condition(CONDITION);
+                for report in orphans {
+                    match self.pods.get_key_value(report.identity.uid.as_str()) {
+                        // On record: it ends as if it had been seen to go.
+                        Some((uid, _)) => {
+                            let uid = uid.clone();
+                            self.gone(&uid);
+                        }
+                        None => self.sweep(provider, node, report.identity.clone()),
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, provider: ProviderIndex, node: NodeIndex, count: usize, all: usize, digest: &str) {
+        let node = &self.nodes[node];
+        let message = format!(
+            "{count} of {all} pods in the backend are unknown to the API server; to have them deleted, \
+             run: kubectl annotate --overwrite node {} {CONFIRM}={digest}",
+            node.name
+        );
+        node.handle.set_condition(NodeCondition {
+            kind: CONDITION.to_owned(),
+            status: Some(true),
+            reason: "ConfirmationNeeded".to_owned(),
+            message: message.clone(),
+        });
+        let slot = &mut self.providers[provider];
+        if slot.announced.as_deref() != Some(digest) {
+            slot.announced = Some(digest.to_owned());
+            tracing::warn!(node = %node.name, provider = %slot.name, "{message}");
+        }
+    }
+
+    fn sweep(&mut self, provider: ProviderIndex, node: NodeIndex, identity: PodIdentity) {
+        tracing::info!(pod = %identity.name, namespace = %identity.namespace, uid = %identity.uid,
+            node = %identity.node, "sweeping an orphan");
+        let (owner, handle) = (
+            self.nodes[node].handle.clone(),
+            self.providers[provider].provider.clone(),
+        );
+        let call = actions::sweep(handle, owner, identity.clone(), GRACE);
+        let call = actions::contained(call, |fault| Err(ProviderError::new(ErrorCode::Panicked, fault)));
+        self.actions.spawn(async move {
+            Done::Swept {
+                provider,
+                identity,
+                result: call.await,
+            }
+        });
+    }
+
+    pub(super) fn swept(&mut self, provider: ProviderIndex, identity: &PodIdentity, result: Result<(), ProviderError>) {
+        match result {
+            Ok(()) => {
+                self.providers[provider].orphans.remove(identity.uid.as_str());
+            }
+            Err(error) if error.code == ErrorCode::Cancelled => {}
+            Err(error) => {
+                tracing::warn!(pod = %identity.name, namespace = %identity.namespace, uid = %identity.uid, %error,
+                    "unable to sweep orphan, it is tried again with the next list");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set<'a>(uids: &[&'a str]) -> BTreeSet<&'a str> {
+        uids.iter().copied().collect()
+    }
+
+    #[test]
+    fn few_orphans_among_many_pods_go_by_themselves() {
+        assert_eq!(plan(&set(&[]), 10, None), Plan::Nothing);
+        assert_eq!(plan(&set(&["a"]), 5, None), Plan::Sweep);
+        assert_eq!(plan(&set(&["a", "b", "c"]), 15, None), Plan::Sweep);
+    }
+
+    #[test]
+    fn more_than_three_or_more_than_a_fifth_is_asked_for_k3k_1021_kip_107() {
+        assert!(matches!(
+            plan(&set(&["a", "b", "c", "d"]), 1_000, None),
+            Plan::Confirm { .. }
+        ));
+        assert!(matches!(plan(&set(&["a"]), 4, None), Plan::Confirm { .. }));
+    }
+
+    #[test]
+    fn a_confirmation_holds_for_exactly_the_pods_it_was_given_for() {
+        let orphans = set(&["a", "b", "c", "d"]);
+        let Plan::Confirm { digest } = plan(&orphans, 4, None) else {
+            panic!("not asked")
+        };
+        assert_eq!(digest.len(), 12);
+        assert_eq!(plan(&orphans, 4, Some(&digest)), Plan::Sweep);
+        assert!(matches!(
+            plan(&set(&["a", "b", "c", "e"]), 4, Some(&digest)),
+            Plan::Confirm { .. }
+        ));
+    }
+}

@@ -1,0 +1,4 @@
+//! What the host tells about itself.
+
+pub mod logs;
+pub mod metrics;

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| outrigger_streaming_fuzz::run("spdy_blocks", data));

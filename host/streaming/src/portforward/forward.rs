@@ -1,0 +1,142 @@
+//! One connection: bytes from the client to the pod and back, each direction ending by itself.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::{Connect, Limits};
+
+/// A quiet connection costs this much in each direction.
+const SMALLEST: usize = 2 << 10;
+/// A busy one this much: more is no faster.
+const LARGEST: usize = 32 << 10;
+
+/// How the pod's side ended, and what is left to do.
+pub(super) enum Verdict {
+    /// All its bytes were handed on, and the end. What the client still sends is handed on by the future, which ends with that.
+    Done(BoxFuture<'static, ()>),
+    /// It failed; the text is for the user.
+    Failed(String),
+    /// The client gave this connection up.
+    ClientGone,
+}
+
+/// How the client's direction ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upload {
+    /// With its last byte; or the pod takes no more, which is the pod's right.
+    Over,
+    /// The client is gone, or has reset the connection.
+    ClientGone,
+}
+
+enum Fault {
+    Read(io::Error),
+    Write,
+}
+
+/// Copies to the end. `flush`: after each piece, for writers that may keep it.
+async fn pump(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    flush: bool,
+) -> Result<(), Fault> {
+    let mut buffer = vec![0; SMALLEST];
+    loop {
+        let read = from.read(&mut buffer).await.map_err(Fault::Read)?;
+        if read == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..read]).await.map_err(|_| Fault::Write)?;
+        if flush {
+            to.flush().await.map_err(|_| Fault::Write)?;
+        }
+        if read == buffer.len() && read < LARGEST {
+            buffer = vec![0; read * 4];
+        }
+    }
+}
+
+async fn upload(mut client: impl AsyncRead + Unpin, mut target: impl AsyncWrite + Unpin) -> Upload {
+    let result = match pump(&mut client, &mut target, true).await {
+        Ok(()) => {
+            // The pod may have closed already.
+            let _ = target.shutdown().await;
+            return Upload::Over;
+        }
+        Err(fault) => fault,
+    };
+    // The other half of the connection to the pod stays: what it has answered is worth having.
+    drop(target);
+    match result {
+        Fault::Read(_) => Upload::ClientGone,
+        // Unread bytes would hold up the other connections of this client.
+        Fault::Write => match tokio::io::copy(&mut client, &mut tokio::io::sink()).await {
+            Ok(_) => Upload::Over,
+            Err(_) => Upload::ClientGone,
+        },
+    }
+}
+
+/// Connects to the pod and copies until the pod's side has ended; shuts `to_client` down after its last byte.
+pub(super) async fn forward<C: Connect>(
+    port: u16,
+    from_client: impl AsyncRead + Send + Unpin + 'static,
+    mut to_client: impl AsyncWrite + Send + Unpin + 'static,
+    connect: Arc<C>,
+    limits: Limits,
+) -> Verdict {
+    let target = match connect.connect(port).await {
+        Ok(target) => target,
+        Err(text) => return Verdict::Failed(text),
+    };
+    let (mut from_target, to_target) = tokio::io::split(target.io);
+    let mut uploading = upload(from_client, to_target).boxed();
+    let mut uploaded = None;
+    let download = async move {
+        // Streams to the client go out by themselves.
+        match pump(&mut from_target, &mut to_client, false).await {
+            Ok(()) => Ok(to_client.shutdown().await.is_ok()),
+            Err(Fault::Write) => Ok(false),
+            Err(Fault::Read(error)) => Err(error),
+        }
+    };
+    tokio::pin!(download);
+    let downloaded = loop {
+        tokio::select! {
+            // A client that leaves after it has got everything has not given up.
+            biased;
+            downloaded = &mut download => break downloaded,
+            result = &mut uploading, if uploaded.is_none() => {
+                uploaded = Some(result);
+                if result == Upload::ClientGone {
+                    return Verdict::ClientGone;
+                }
+            }
+        }
+    };
+    match downloaded {
+        Ok(true) => {}
+        Ok(false) => return Verdict::ClientGone,
+        Err(error) => return Verdict::Failed(format!("error forwarding port {port}: {error}")),
+    }
+    let outcome = timeout(limits.grace, target.outcome);
+    tokio::pin!(outcome);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut outcome => break outcome,
+            result = &mut uploading, if uploaded.is_none() => uploaded = Some(result),
+        }
+    };
+    match outcome {
+        Ok(Err(text)) => Verdict::Failed(text),
+        // No outcome yet: the far side waits for the client's end, as it should.
+        Ok(Ok(())) | Err(_) if uploaded.is_some() => Verdict::Done(futures::future::ready(()).boxed()),
+        Ok(Ok(())) | Err(_) => Verdict::Done(uploading.map(drop).boxed()),
+    }
+}

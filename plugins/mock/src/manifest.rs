@@ -1,0 +1,185 @@
+//! From a pod's manifest to what the engine keeps of it.
+
+use crate::{
+    annotations::{Behaviours, Defaults},
+    dice,
+    engine::spec::{ContainerSpec, Kind, PodSpec, RestartPolicy, RestartRule},
+    ip_pool::Cidr,
+    span::Span,
+};
+use outrigger_plugin::{PodRequest, Result};
+use serde::Deserialize;
+use std::{collections::BTreeMap, time::Duration};
+
+/// As much of a `v1.Pod` as matters here. Decoding this costs a fraction of what the whole type does.
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    metadata: Metadata,
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    containers: Vec<Container>,
+    #[serde(default)]
+    init_containers: Vec<Container>,
+    #[serde(default)]
+    ephemeral_containers: Vec<Container>,
+    #[serde(default)]
+    restart_policy: RestartPolicy,
+    #[serde(default)]
+    resources: Resources,
+    #[serde(default)]
+    host_network: bool,
+    #[serde(default = "default_grace")]
+    termination_grace_period_seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    name: String,
+    #[serde(default)]
+    image: String,
+    #[serde(default)]
+    resources: Resources,
+    #[serde(default)]
+    ports: Vec<Port>,
+    #[serde(default)]
+    stdin: bool,
+    restart_policy: Option<RestartPolicy>,
+    #[serde(default)]
+    restart_policy_rules: Vec<RestartRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Port {
+    container_port: u16,
+    /// TCP without it.
+    protocol: Option<String>,
+}
+
+impl Port {
+    fn is_tcp(&self) -> bool {
+        self.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Resources {
+    requests: BTreeMap<String, String>,
+    limits: BTreeMap<String, String>,
+}
+
+fn default_grace() -> u64 {
+    30
+}
+
+/// What a provider's config says of all its pods.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The seed.
+    pub seed: u64,
+    /// How pods behave without annotations.
+    pub defaults: Defaults,
+    /// Where addresses come from.
+    pub ranges: Vec<Cidr>,
+}
+
+/// Reads a pod.
+pub fn read(request: &PodRequest, around: &Surroundings) -> Result<PodSpec> {
+    let Manifest { metadata, spec } = request.manifest()?;
+    let mut behaviours = Behaviours::read(&metadata.annotations, &around.defaults)?;
+    let init = spec
+        .init_containers
+        .into_iter()
+        .map(|container| match container.restart_policy {
+            Some(RestartPolicy::Always) => (Kind::Sidecar, container),
+            _ => (Kind::Init, container),
+        });
+    let regular = spec.containers.into_iter().map(|container| (Kind::Regular, container));
+    let ephemeral = spec
+        .ephemeral_containers
+        .into_iter()
+        .map(|container| (Kind::Ephemeral, container));
+    let containers = init
+        .chain(regular)
+        .chain(ephemeral)
+        .map(|(kind, container)| {
+            Ok(ContainerSpec {
+                restart_rules: container.restart_policy_rules,
+                behaviour: behaviours.take(&container.name, kind)?,
+                resources: fingerprint([&container.resources, &spec.resources]),
+                restarts: request.restart_counts.get(&container.name).copied().unwrap_or(0),
+                restart_policy: container.restart_policy,
+                ports: container
+                    .ports
+                    .iter()
+                    .filter(|port| port.is_tcp())
+                    .map(|port| port.container_port)
+                    .collect(),
+                stdin: container.stdin,
+                name: container.name,
+                image: container.image,
+                kind,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let behaviour = behaviours.pod().clone();
+    behaviours.finish()?;
+    Ok(PodSpec {
+        start_delay: start_delay(request, around.seed, behaviour.start_delay, behaviour.start_jitter),
+        vanish_after: if request.restart_counts.is_empty() {
+            behaviour.vanish_after
+        } else {
+            // Made again after it vanished: once is enough.
+            Span::Never
+        },
+        identity: request.identity.clone(),
+        ranges: if spec.host_network {
+            Vec::new()
+        } else {
+            around.ranges.clone()
+        },
+        restart_policy: spec.restart_policy,
+        grace: Duration::from_secs(spec.termination_grace_period_seconds),
+        containers,
+        behaviour,
+    })
+}
+
+/// Changes when the resources of the container or of the whole pod do; 0 for none.
+fn fingerprint(of: [&Resources; 2]) -> u64 {
+    let lists = of
+        .into_iter()
+        .flat_map(|resources| [&resources.requests, &resources.limits]);
+    if lists.clone().all(BTreeMap::is_empty) {
+        return 0;
+    }
+    let texts: Vec<String> = lists
+        .flat_map(|list| {
+            let amounts = list.iter().map(|(name, amount)| format!("{name}={amount}"));
+            amounts.chain(["|".to_owned()])
+        })
+        .collect();
+    dice::hash(0, texts.iter().map(String::as_str))
+}
+
+fn start_delay(request: &PodRequest, seed: u64, delay: Span, jitter: Span) -> Span {
+    let (Some(delay), Some(jitter)) = (delay.finite(), jitter.finite()) else {
+        return Span::Never;
+    };
+    let identity = &request.identity;
+    let chance = dice::fraction(dice::hash(seed, [&*identity.namespace, &*identity.name, "start"]));
+    Span::Lasts(delay + jitter.mul_f64(chance))
+}

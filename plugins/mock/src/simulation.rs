@@ -1,0 +1,228 @@
+//! The engine in real time: requests from many threads, one timer for all pods, stops that wait.
+
+use crate::{
+    behaviour::Behaviour,
+    engine::{Change, Engine, Made, pod::Pod},
+    protocol::{PodList, Reply, Request},
+    span::between,
+};
+use outrigger_plugin::{ErrorCode, ProviderError, Result, Timestamp};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// How many pods move before the lock is given up once.
+const MOVED_AT_ONCE: usize = 256;
+
+/// Takes an answer. Called under the simulation's lock, so that answers and changes are seen in their order; must not
+/// block.
+pub type Answer = Box<dyn FnOnce(Result<Reply>) + Send>;
+
+/// Sees what happens, under the simulation's lock; must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// Something has happened to a pod that nobody asked for.
+    fn changed(&self, change: &Change);
+
+    /// A request has changed what there is; its answer follows.
+    fn acted(&self, act: Act, uid: &str, pod: Option<&Pod>) {
+        let _ = (act, uid, pod);
+    }
+}
+
+/// What a request has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Made a pod.
+    Create,
+    /// Asked for a pod that is there.
+    Repeat,
+    /// Changed a pod.
+    Update,
+    /// Begun to stop a pod, or hurried.
+    Stop,
+    /// Removed a pod.
+    Remove,
+}
+
+/// The engine, its clock and those who wait for it.
+pub struct Simulation<O> {
+    state: Mutex<State>,
+    wake: Arc<Notify>,
+    observer: O,
+}
+
+struct State {
+    engine: Engine,
+    /// Stops that wait for the end, by UID.
+    stops: HashMap<String, Vec<Answer>>,
+    /// When the timer fires.
+    armed: Option<Timestamp>,
+}
+
+impl<O: Observer> Simulation<O> {
+    /// Runs an engine. Needs a tokio runtime; ends with the last reference.
+    pub fn start(engine: Engine, observer: O) -> Arc<Self> {
+        let simulation = Arc::new(Self {
+            state: Mutex::new(State {
+                engine,
+                stops: HashMap::new(),
+                armed: None,
+            }),
+            wake: Arc::default(),
+            observer,
+        });
+        tokio::spawn(drive(Arc::downgrade(&simulation), simulation.wake.clone()));
+        simulation
+    }
+
+    /// Who sees what happens.
+    pub fn observer(&self) -> &O {
+        &self.observer
+    }
+
+    /// Looks at the engine as it is.
+    pub fn look<T>(&self, at: impl FnOnce(&Engine) -> T) -> T {
+        at(&self.state().engine)
+    }
+
+    /// Does what is asked.
+    pub fn handle(&self, request: Request, answer: Answer) {
+        let now = Timestamp::now();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if let Some(pod) = request.identity()
+            && let Some(change) = state.engine.advance_one(&pod.uid, now)
+        {
+            self.tell(state, &change);
+        }
+        self.perform(state, request, answer, now);
+        if let Some(next) = state.engine.next()
+            && state.armed.is_none_or(|armed| next < armed)
+        {
+            self.wake.notify_one();
+        }
+    }
+
+    fn perform(&self, state: &mut State, request: Request, answer: Answer, now: Timestamp) {
+        let engine = &mut state.engine;
+        match request {
+            Request::Create { pod } => {
+                let uid = pod.identity.uid.clone();
+                answer(engine.create(*pod, now).map(|(report, made)| {
+                    let act = if made == Made::New { Act::Create } else { Act::Repeat };
+                    self.observer.acted(act, &uid, engine.pod(&uid));
+                    Reply::Report(report)
+                }));
+            }
+            Request::Update { pod } => {
+                let uid = pod.identity.uid.clone();
+                answer(engine.update(*pod, now).map(|outcome| {
+                    self.observer.acted(Act::Update, &uid, engine.pod(&uid));
+                    Reply::Updated(outcome)
+                }));
+            }
+            Request::Stop { identity, grace } => match engine.stop(&identity, Duration::from_millis(grace), now) {
+                Err(error) => answer(Err(error)),
+                Ok(report) => {
+                    let uid = identity.uid;
+                    self.observer.acted(Act::Stop, &uid, engine.pod(&uid));
+                    let waiting = state.stops.entry(uid);
+                    if engine.has_stopped(waiting.key()) {
+                        if let std::collections::hash_map::Entry::Occupied(earlier) = waiting {
+                            for earlier in earlier.remove() {
+                                earlier(Ok(Reply::Report(report.clone())));
+                            }
+                        }
+                        answer(Ok(Reply::Report(report)));
+                    } else {
+                        waiting.or_default().push(answer);
+                    }
+                }
+            },
+            Request::Remove { identity } => {
+                if engine.remove(&identity.uid) {
+                    self.observer.acted(Act::Remove, &identity.uid, None);
+                }
+                for stop in state.stops.remove(&identity.uid).into_iter().flatten() {
+                    stop(Err(ProviderError::not_found("the pod was removed")));
+                }
+                answer(Ok(Reply::Done));
+            }
+            Request::Get { identity } => answer(engine.get(&identity).map(Reply::Report)),
+            Request::List => answer(Ok(Reply::Pods(list(engine)))),
+            Request::Log {
+                identity,
+                container,
+                previous,
+            } => answer(engine.log_source(&identity, &container, previous).map(Reply::Log)),
+            Request::Usage { node } => answer(Ok(Reply::Usage(engine.usage(&node, now)))),
+            Request::Doors { identity } => answer(engine.doors(&identity).map(Reply::Doors)),
+            Request::Images { node } => answer(Ok(Reply::Images(engine.images(&node)))),
+            Request::Ping => answer(Ok(Reply::Done)),
+            Request::Counts => answer(Err(ProviderError::unsupported("only the external back end counts"))),
+        }
+    }
+
+    /// Lets happen what is due; when to come again.
+    fn advance(&self) -> Option<Timestamp> {
+        let now = Timestamp::now();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        for change in state.engine.advance(now, MOVED_AT_ONCE) {
+            self.tell(state, &change);
+        }
+        state.armed = state.engine.next();
+        state.armed
+    }
+
+    fn tell(&self, state: &mut State, change: &Change) {
+        self.observer.changed(change);
+        let uid = &change.identity().uid;
+        let outcome = match change {
+            Change::Report(report) if state.engine.has_stopped(uid) => Ok(Reply::Report(report.clone())),
+            Change::Report(_) => return,
+            Change::Gone { .. } => Err(ProviderError::new(ErrorCode::NotFound, "the pod has vanished")),
+        };
+        for stop in state.stops.remove(uid).into_iter().flatten() {
+            stop(outcome.clone());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn list(engine: &Engine) -> PodList {
+    let own = engine.pods().filter(|pod| pod.behaviour.has_own_calls());
+    PodList {
+        behaviours: own
+            .map(|pod| (pod.identity.uid.clone(), Behaviour::clone(&pod.behaviour)))
+            .collect(),
+        reports: engine.pods().map(crate::engine::report::report).collect(),
+    }
+}
+
+impl<O> Drop for Simulation<O> {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
+}
+
+async fn drive<O: Observer>(simulation: Weak<Simulation<O>>, wake: Arc<Notify>) {
+    loop {
+        let next = match simulation.upgrade() {
+            Some(simulation) => simulation.advance(),
+            None => return,
+        };
+        match next {
+            None => wake.notified().await,
+            Some(at) => {
+                let _ = tokio::time::timeout(between(Timestamp::now(), at), wake.notified()).await;
+            }
+        }
+    }
+}

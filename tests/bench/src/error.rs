@@ -1,0 +1,65 @@
+//! What ends a bench.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why there is no result. Slowness is never an error here: a bench prints what it saw.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The generator or the responder could not use a kubeconfig.
+    #[error("unable to use kubeconfig {}: {reason}", path.display())]
+    Kubeconfig { path: PathBuf, reason: String },
+    /// An answer that is no success.
+    #[error("unable to {what}: status {status}: {message}")]
+    Refused { what: String, status: u16, message: String },
+    /// No answer.
+    #[error("unable to {what}: {reason}")]
+    Transport { what: String, reason: String },
+    /// An answer that is not what the API promises.
+    #[error("unable to read {what}: {reason}")]
+    Malformed { what: String, reason: String },
+    /// A program that could not be started, or ended by itself.
+    #[error("unable to run {program}: {reason}")]
+    Program { program: String, reason: String },
+    /// A file.
+    #[error("unable to {verb} {}", path.display())]
+    File {
+        verb: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// Something that has to happen did not.
+    #[error("unable to see {what} within {limit:?}; see {}", log.display())]
+    Late {
+        what: String,
+        limit: Duration,
+        log: PathBuf,
+    },
+    /// The subject lost pods: a functional fault, the one thing a bench fails for.
+    #[error("lost {lost} of {pods} pods: not {state} and no progress for {limit:?}, e.g. {examples}")]
+    Lost {
+        lost: usize,
+        pods: usize,
+        state: &'static str,
+        limit: Duration,
+        examples: String,
+    },
+    /// A wrong command line.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Error {
+    /// With its causes.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            text = format!("{text}: {cause}");
+            next = cause.source();
+        }
+        text
+    }
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,245 @@
+//! One round of one subject: a fresh process on a fresh node, a blast both ways, then a steady rate both ways.
+
+use crate::api::Client;
+use crate::cluster::Cluster;
+use crate::error::Result;
+use crate::fleet::Nodes;
+use crate::generator::Direction;
+use crate::generator::Generator;
+use crate::generator::Pace;
+use crate::metrics::Writes;
+use crate::process::Process;
+use crate::subject::HostFiles;
+use crate::subject::Kind;
+use crate::subject::Subject;
+use serde::Serialize;
+use std::path::Path;
+use std::time::Duration;
+
+/// Enough to open all connections of generator and subject, and to touch all code.
+const WARM_UP: usize = 64;
+
+/// What each round does.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Pods of the blast.
+    pub pods: usize,
+    /// Pods a second of the steady part.
+    pub steady_rate: f64,
+    /// How long the steady part takes each way; nothing leaves it out.
+    pub steady: Duration,
+    /// The quiet time behind each phase: late writes still belong to it, and memory is read at its end.
+    pub settle: Duration,
+}
+
+/// A figure of a round.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sample {
+    pub name: String,
+    pub unit: &'static str,
+    pub value: f64,
+}
+
+/// Everything that rounds share.
+pub struct Bench<'a> {
+    pub cluster: &'a Cluster,
+    pub host: &'a HostFiles,
+    pub directory: &'a Path,
+    /// Whose writes are not counted as load: it looks and tidies up.
+    pub admin: Client,
+    pub namespace: String,
+    pub plan: Plan,
+}
+
+impl Bench<'_> {
+    /// Runs a round.
+    pub async fn round(&self, number: usize, kind: Kind) -> Result<Vec<Sample>> {
+        let node = format!("{}-{}-{number}", self.namespace, kind.slug());
+        let nodes = Nodes::one(node);
+        let mut subject = Subject::start(kind, &nodes, self.cluster, self.host, self.directory, &self.admin).await?;
+        let mut course = Course::open(self, &subject, &nodes).await?;
+        let prefix = format!("{}{number}", kind.slug());
+        let outcome = tokio::select! {
+            outcome = course.run(&prefix) => outcome,
+            error = subject.died() => Err(error),
+        };
+        let samples = course.samples;
+        // Whatever happened, somebody's cluster is left without our node; its pods then go with the namespace.
+        let stopped = subject.stop(&self.admin).await;
+        outcome.and(stopped).map(|()| samples)
+    }
+}
+
+/// A round on its way.
+pub struct Course<'a> {
+    bench: &'a Bench<'a>,
+    generator: Generator,
+    client: Client,
+    /// The subject's.
+    pub process: Process,
+    /// What was measured so far.
+    pub samples: Vec<Sample>,
+}
+
+impl<'a> Course<'a> {
+    /// Begins with a generator of its own.
+    pub async fn open(bench: &'a Bench<'a>, subject: &Subject, nodes: &Nodes) -> Result<Self> {
+        let client = Client::connect(&bench.cluster.admin_kubeconfig).await?;
+        Ok(Course {
+            bench,
+            generator: Generator::open(client.clone(), &bench.namespace, nodes.names()).await?,
+            client,
+            process: subject.process()?,
+            samples: Vec::new(),
+        })
+    }
+
+    /// Opens all connections and touches all code.
+    pub async fn warm_up(&mut self, prefix: &str) -> Result<()> {
+        let warm = format!("{prefix}-warm-");
+        for direction in [Direction::Up, Direction::Down] {
+            self.generator.run(direction, Pace::Blast, &warm, WARM_UP).await?;
+        }
+        self.settle().await;
+        Ok(())
+    }
+
+    async fn run(&mut self, prefix: &str) -> Result<()> {
+        let plan = self.bench.plan;
+        self.warm_up(prefix).await?;
+        self.memory("idle")?;
+        self.both_ways(Pace::Blast, &format!("{prefix}-blast-"), plan.pods)
+            .await?;
+        let pods = (plan.steady_rate * plan.steady.as_secs_f64()).round() as usize;
+        if pods > 0 {
+            self.both_ways(Pace::Steady(plan.steady_rate), &format!("{prefix}-steady-"), pods)
+                .await?;
+        }
+        let peak = self.process.memory()?.peak;
+        self.sample("RSS peak", "MiB", mebibytes(peak));
+        Ok(())
+    }
+
+    async fn both_ways(&mut self, pace: Pace, prefix: &str, pods: usize) -> Result<()> {
+        let label = match pace {
+            Pace::Blast => "blast",
+            Pace::Steady(_) => "steady",
+        };
+        let before = self.writes().await?;
+        self.phase(Direction::Up, pace, label, prefix, pods).await?;
+        self.settle().await;
+        if pace == Pace::Blast {
+            self.memory("loaded")?;
+        }
+        self.phase(Direction::Down, pace, label, prefix, pods).await?;
+        self.settle().await;
+        if pace == Pace::Blast {
+            self.memory("emptied")?;
+        }
+        let writes = self.writes().await?.since(&before);
+        self.count(&writes, label, pods);
+        Ok(())
+    }
+
+    /// Has pods come or go, and measures it.
+    pub async fn phase(
+        &mut self,
+        direction: Direction,
+        pace: Pace,
+        label: &str,
+        prefix: &str,
+        pods: usize,
+    ) -> Result<()> {
+        let (way, span) = match direction {
+            Direction::Up => ("up", "created to Ready"),
+            Direction::Down => ("down", "deleted to gone"),
+        };
+        let server = self.bench.cluster.server;
+        let begin = (self.process.cpu()?, server.map(Process::cpu).transpose()?);
+        let ran = self.generator.run(direction, pace, prefix, pods).await?;
+        let end = (self.process.cpu()?, server.map(Process::cpu).transpose()?);
+        let per_pod = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() * 1e3 / pods as f64;
+        if pace == Pace::Blast {
+            self.sample(
+                &format!("{label} {way}"),
+                "pods/s",
+                pods as f64 / ran.took.as_secs_f64(),
+            );
+        }
+        self.sample(
+            &format!("{label} {way}, CPU of the subject"),
+            "ms/pod",
+            per_pod(begin.0, end.0),
+        );
+        if let (Some(from), Some(to)) = (begin.1, end.1) {
+            self.sample(
+                &format!("{label} {way}, CPU of the API server"),
+                "ms/pod",
+                per_pod(from, to),
+            );
+        }
+        for (quantile, share) in [("p50", 0.5), ("p99", 0.99)] {
+            if let Some(value) = ran.latencies.quantile(share) {
+                self.sample(
+                    &format!("{label} {way}, {span}, {quantile}"),
+                    "ms",
+                    value.as_secs_f64() * 1e3,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes per pod life. Everybody's but the generator's count; nobody but the subject writes pods of its node.
+    fn count(&mut self, writes: &Writes, label: &str, pods: usize) {
+        let per_pod = |count: u64| count as f64 / pods as f64;
+        self.sample(&format!("{label}, writes to pods"), "1/pod", per_pod(writes.of("pods")));
+        for ((verb, resource), count) in &writes.sent {
+            if matches!(resource.split('/').next(), Some("pods" | "events")) {
+                self.sample(&format!("{label}, {verb} {resource}"), "1/pod", per_pod(*count));
+            }
+        }
+        self.sample(
+            &format!("{label}, refused writes to pods"),
+            "1/pod",
+            per_pod(writes.refused_of("pods")),
+        );
+        let all: u64 = writes.sent.values().sum();
+        let others = all - writes.of("pods") - writes.of("events");
+        self.sample(
+            &format!("{label}, other writes of all clients"),
+            "in all",
+            others as f64,
+        );
+    }
+
+    async fn writes(&self) -> Result<Writes> {
+        Writes::read(&self.bench.admin, &self.client).await
+    }
+
+    /// Notes how much memory the subject has.
+    pub fn memory(&mut self, when: &str) -> Result<()> {
+        let resident = self.process.memory()?.resident;
+        self.sample(&format!("RSS {when}"), "MiB", mebibytes(resident));
+        Ok(())
+    }
+
+    /// Notes a figure.
+    pub fn sample(&mut self, name: &str, unit: &'static str, value: f64) {
+        self.samples.push(Sample {
+            name: name.to_owned(),
+            unit,
+            value,
+        });
+    }
+
+    /// The quiet time behind a phase.
+    pub async fn settle(&self) {
+        tokio::time::sleep(self.bench.plan.settle).await;
+    }
+}
+
+/// Bytes as MiB.
+pub fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

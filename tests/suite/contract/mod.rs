@@ -1,0 +1,26 @@
+//! What users rely on, on any cluster.
+
+mod access;
+mod admission;
+mod calls;
+mod command_line;
+mod containers;
+mod followed;
+mod gates;
+mod given;
+mod health;
+mod kubectl;
+mod materials;
+mod nodes;
+mod ownership;
+mod plugins;
+mod pods;
+mod provider_faults;
+mod resize;
+mod restart;
+mod serving;
+mod sharing;
+mod stats;
+mod streaming;
+mod top;
+mod virtual_kubelet;

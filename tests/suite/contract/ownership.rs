@@ -1,0 +1,94 @@
+//! One host acts for a node, however many run.
+
+use crate::harness::SOON;
+use crate::harness::Test;
+use crate::harness::eventually;
+use crate::harness::uid;
+use serde_json::json;
+use std::time::Duration;
+
+async fn holder(test: &Test) -> Option<String> {
+    let lease = test.leases().get_opt(&test.node()).await.unwrap()?;
+    lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
+}
+
+#[tokio::test]
+async fn the_second_host_waits_and_takes_over_when_the_first_is_gone_vk_875() {
+    let test = Test::new("owner_second").await;
+    let backend = test.backend().await;
+    let config = test.mock(backend.config());
+    let mut first = test.start(&config);
+    test.node_ready(&test.node()).await;
+    test.create(test.pod("web", json!({}))).await;
+    test.running("web").await;
+    let owner = holder(&test).await.unwrap();
+
+    let second = test.start(&config);
+    second.logs(&owner).await;
+    assert_eq!(holder(&test).await, Some(owner.clone()), "the first one goes on");
+
+    first.kill9().await;
+    // It sees that the process is gone; a claim alone would hold for 40 s.
+    eventually(Duration::from_secs(20), "the second host holds the lease", || async {
+        let holder = holder(&test).await;
+        if holder.as_ref().is_some_and(|holder| *holder != owner) {
+            Ok(())
+        } else {
+            Err(format!("{holder:?} does"))
+        }
+    })
+    .await;
+    test.create(test.pod("next", json!({}))).await;
+    test.running("next").await;
+    let counts = backend.counts().await;
+    counts.assert_made_once();
+    assert_eq!(counts.present.len(), 2);
+}
+
+#[tokio::test]
+async fn two_hosts_never_make_a_pod_twice_vk_875() {
+    const PODS: usize = 30;
+    let test = Test::new("owner_churn").await;
+    let backend = test.backend().await;
+    let mut provider = backend.config();
+    provider["pods"] = json!({ "create": { "latency": "50ms" }, "stop": { "latency": "20ms" } });
+    let config = test.mock(provider);
+    let (mut one, mut other) = (test.start(&config), test.start(&config));
+    test.node_ready(&test.node()).await;
+    let mut uids = Vec::new();
+    for number in 0..PODS {
+        let pod = test.create(test.pod(&format!("web-{number}"), json!({}))).await;
+        uids.push(uid(&pod));
+        // Whoever holds the lease is gone, and comes back to wait.
+        match number {
+            10 => one.kill9().await,
+            15 => one.start_again(),
+            20 => other.kill9().await,
+            25 => other.start_again(),
+            _ => {}
+        }
+    }
+    for number in 0..PODS {
+        test.running(&format!("web-{number}")).await;
+    }
+    for number in 0..PODS / 2 {
+        test.delete(&format!("web-{number}"), None).await;
+    }
+    for (number, uid) in uids.iter().enumerate().take(PODS / 2) {
+        test.gone(&format!("web-{number}"), uid).await;
+    }
+    eventually(SOON, "the backend has the other half", || async {
+        let present: Vec<_> = backend.counts().await.present.into_keys().collect();
+        let mut expected = uids[PODS / 2..].to_vec();
+        expected.sort();
+        if present == expected {
+            Ok(())
+        } else {
+            Err(format!("it has {}", present.len()))
+        }
+    })
+    .await;
+    let counts = backend.counts().await;
+    counts.assert_made_once();
+    assert_eq!(counts.pods.len(), PODS);
+}

@@ -1,0 +1,204 @@
+//! Nodes that act with certificates of their own, under the Node authorizer and NodeRestriction: requested with a
+//! bootstrap token, kept, and replaced before they expire. And a host whose credentials expired before they were renewed.
+
+use crate::harness::ControlPlane;
+use crate::harness::Test;
+use crate::harness::eventually;
+use crate::harness::is_running;
+use crate::harness::object;
+use crate::harness::signed_certificate;
+use crate::harness::skip;
+use crate::harness::uid;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::DeleteParams;
+use kube::api::ListParams;
+use kube::api::PostParams;
+use kube::config::Kubeconfig;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const TOKEN_ID: &str = "4utrgr";
+const TOKEN_SECRET: &str = "0123456789abcdef";
+/// So that they are replaced while the test looks on.
+const LIFE: &str = "60s";
+const RENEWED: Duration = Duration::from_secs(120);
+
+/// A kubeconfig of somebody who may only request certificates for nodes.
+async fn bootstrap_kubeconfig(test: &Test) -> PathBuf {
+    let secrets: Api<Secret> = Api::namespaced(test.client.clone(), "kube-system");
+    let token: Secret = object(json!({
+        "metadata": { "name": format!("bootstrap-token-{TOKEN_ID}") },
+        "type": "bootstrap.kubernetes.io/token",
+        "stringData": {
+            "token-id": TOKEN_ID, "token-secret": TOKEN_SECRET, "usage-bootstrap-authentication": "true",
+        },
+    }));
+    secrets.create(&PostParams::default(), &token).await.unwrap();
+    let mut file = Kubeconfig::read_from(&test.cluster.host_kubeconfig).unwrap();
+    for user in &mut file.auth_infos {
+        user.auth_info = Some(object(json!({ "token": format!("{TOKEN_ID}.{TOKEN_SECRET}") })));
+    }
+    let path = test.directory().join("bootstrap.kubeconfig");
+    std::fs::write(&path, serde_yaml::to_string(&file).unwrap()).unwrap();
+    path
+}
+
+/// Runs a pod on a node, reads its log the long way, and deletes it.
+async fn a_pods_life(test: &Test, name: &str, node: &str) {
+    let pod = test
+        .create(test.pod(name, json!({ "spec": { "nodeName": node } })))
+        .await;
+    test.pod_until(name, "it runs", is_running).await;
+    if let Some(kubectl) = test.kubectl() {
+        let printed = kubectl.try_run(&format!("logs {name}")).await;
+        assert!(printed.ok, "{}", printed.stderr);
+    }
+    test.delete(name, None).await;
+    test.gone(name, &uid(&pod)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_get_keep_and_renew_certificates_of_their_own() {
+    if std::env::var("OUTRIGGER_TEST_CLUSTER").as_deref() != Ok("real") {
+        return skip(
+            "identity",
+            "it needs a real signer and Node authorizer; run `make test-cluster`",
+        );
+    }
+    let plane = ControlPlane::start("identity").await;
+    plane
+        .add_flag("kube-controller-manager", &format!("--cluster-signing-duration={LIFE}"))
+        .await;
+    let test = Test::on(plane.cluster, "identity").await;
+    let certificates = test.directory().join("pki");
+    let nodes = ["a", "b"].map(|suffix| format!("{}-{suffix}", test.id));
+    let mut config = test.config().mock("mock", json!({})).with(json!({ "cluster": {
+        "kubeconfig": bootstrap_kubeconfig(&test).await, "id": test.id, "nodeCertificates": certificates,
+    }}));
+    for node in &nodes {
+        config = config.node(node, "mock", json!({}));
+    }
+    let mut host = test.start(&config);
+    for (number, node) in nodes.iter().enumerate() {
+        test.node_ready(node).await;
+        a_pods_life(&test, &format!("first-{number}"), node).await;
+        let file = std::fs::metadata(certificates.join(format!("{node}.pem"))).unwrap();
+        assert_eq!(
+            file.permissions().mode() & 0o777,
+            0o600,
+            "others may read the key of {node}"
+        );
+    }
+
+    // From here on the host has nothing but what it was given.
+    let secrets: Api<Secret> = Api::namespaced(test.client.clone(), "kube-system");
+    let token = format!("bootstrap-token-{TOKEN_ID}");
+    secrets.delete(&token, &DeleteParams::default()).await.unwrap();
+    let requests: Api<CertificateSigningRequest> = Api::all(test.client.clone());
+    for node in &nodes {
+        let by_itself = format!("system:node:{node}");
+        eventually(RENEWED, &format!("{node} has renewed its certificate"), || async {
+            let all = requests
+                .list(&ListParams::default())
+                .await
+                .map_err(|error| error.to_string())?;
+            let issued = |request: &CertificateSigningRequest| {
+                request.spec.username.as_ref() == Some(&by_itself)
+                    && request
+                        .status
+                        .as_ref()
+                        .is_some_and(|status| status.certificate.is_some())
+            };
+            let users: Vec<_> = all.iter().map(|request| request.spec.username.clone()).collect();
+            all.iter()
+                .any(issued)
+                .then_some(())
+                .ok_or_else(|| format!("requested so far: {users:?}"))
+        })
+        .await;
+        a_pods_life(&test, "second", node).await;
+    }
+
+    host.kill9().await;
+    host.start_again();
+    a_pods_life(&test, "third", &nodes[0]).await;
+    assert!(!host.log().contains("PRIVATE KEY"), "a key is in the log");
+    assert!(!host.log().contains(TOKEN_SECRET), "the token is in the log");
+}
+
+/// A kubeconfig that names a certificate and a key in files.
+fn kubeconfig_with_files(test: &Test, certificate: &Path, key: &Path) -> PathBuf {
+    let mut file = Kubeconfig::read_from(&test.cluster.host_kubeconfig).unwrap();
+    for user in &mut file.auth_infos {
+        user.auth_info = Some(object(json!({ "client-certificate": certificate, "client-key": key })));
+    }
+    let path = test.directory().join("files.kubeconfig");
+    std::fs::write(&path, serde_yaml::to_string(&file).unwrap()).unwrap();
+    path
+}
+
+/// Puts a new certificate of the host's account in place, as whoever renews one does it: by a rename.
+async fn renew(test: &Test, certificate: &Path, key: &Path) {
+    let (user, group) = (
+        "system:serviceaccount:outrigger-system:outrigger",
+        "system:serviceaccounts",
+    );
+    let signer = "kubernetes.io/kube-apiserver-client";
+    let pair = signed_certificate(test, signer, "client auth", user, group).await;
+    for (path, pem) in [(key, pair.1), (certificate, pair.0)] {
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, pem).unwrap();
+        std::fs::rename(&beside, path).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_that_expired_and_are_renewed_on_disk_are_taken_up() {
+    if std::env::var("OUTRIGGER_TEST_CLUSTER").as_deref() != Ok("real") {
+        return skip(
+            "identity_expired",
+            "it needs a real signer, and certificates that expire; run `make test-cluster`",
+        );
+    }
+    let plane = ControlPlane::start("expired").await;
+    plane
+        .add_flag("kube-controller-manager", &format!("--cluster-signing-duration={LIFE}"))
+        .await;
+    let test = Test::on(plane.cluster, "expired").await;
+    let backend = test.backend().await;
+    let (certificate, key) = (test.directory().join("host.crt"), test.directory().join("host.key"));
+    renew(&test, &certificate, &key).await;
+    let kubeconfig = kubeconfig_with_files(&test, &certificate, &key);
+    let config = test
+        .mock(backend.config())
+        .with(json!({ "cluster": { "kubeconfig": kubeconfig } }));
+    let mut host = test.start(&config);
+    test.node_ready(&test.node()).await;
+    test.create(test.pod("before", json!({}))).await;
+    test.running("before").await;
+
+    // Nobody renews it in time.
+    eventually(RENEWED, "the host is nobody any more", || async {
+        host.log().contains("unauthorized: ").then_some(()).ok_or("it is not")
+    })
+    .await;
+    let meanwhile = test.create(test.pod("meanwhile", json!({}))).await;
+    test.delete("before", None).await;
+    assert!(!is_running(&meanwhile));
+
+    renew(&test, &certificate, &key).await;
+    test.running("meanwhile").await;
+    let before = test.pods().get_opt("before").await.unwrap();
+    if let Some(before) = before {
+        test.gone("before", &uid(&before)).await;
+    }
+    assert!(host.is_running());
+    assert!(!host.log().contains("PRIVATE KEY"), "a key is in the log");
+    let counts = backend.counts().await;
+    counts.assert_made_once();
+}

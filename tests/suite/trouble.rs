@@ -1,0 +1,276 @@
+//! Churn on a way to the API server where something goes wrong every few seconds, and with a control plane whose parts are
+//! killed: nothing is lost, doubled, stuck or orphaned, and the node's lease goes on. The same churn without faults comes
+//! first, to compare how soon pods are Ready.
+
+mod readiness;
+
+use crate::harness::ControlPlane;
+use crate::harness::MockBackend;
+use crate::harness::Test;
+use crate::harness::Trouble;
+use crate::harness::TroubledWay;
+use crate::harness::object;
+use crate::harness::settled;
+use crate::harness::skip;
+use crate::harness::uid;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::DeleteParams;
+use kube::api::PostParams;
+use readiness::Readiness;
+use serde_json::json;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio::time::MissedTickBehavior;
+
+/// From the beginning of one fault to that of the next.
+const EVERY: Duration = Duration::from_secs(10);
+/// How long those last that have a length.
+const LENGTH: Duration = Duration::from_secs(6);
+/// Pods that are there at any time: so many that each lives twice as long as it may take to be Ready.
+const POPULATION: usize = 200;
+/// For the host to catch up with everything at the end.
+const CATCH_UP: Duration = Duration::from_secs(120);
+/// Without a renewal for that long another host, and the node controller, may take a node for dead.
+const LEASE: Duration = Duration::from_secs(40);
+/// After an outage of the API server the lease is renewed this soon.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+/// All pods but one in a hundred are Ready this soon, without faults.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+/// And with them, not counting the time in which the API server could not be asked: a watch that failed again and again is
+/// opened anew after up to ten seconds.
+const READY_AFTER_FAULTS_WITHIN: Duration = Duration::from_secs(15);
+
+/// One of the things that go wrong.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Way(Trouble),
+    Cut,
+    Crash(&'static str),
+}
+
+impl Fault {
+    /// How long nothing can be asked after its end, if nothing can be asked while it lasts: to a host that is as if the API
+    /// server were down.
+    fn shuts_the_way(self) -> Option<Duration> {
+        match self {
+            Self::Cut | Self::Crash(_) => None,
+            Self::Way(Trouble::None | Trouble::ShortWatches(_) | Trouble::Forgotten) => None,
+            // What was asked before its end waits on.
+            Self::Way(Trouble::Slow(delay)) => Some(delay),
+            Self::Way(_) => Some(Duration::ZERO),
+        }
+    }
+}
+
+const FAULTS: [Fault; 10] = [
+    Fault::Cut,
+    Fault::Way(Trouble::Busy),
+    Fault::Way(Trouble::HalfOpen),
+    Fault::Crash("kube-apiserver"),
+    Fault::Way(Trouble::Forgotten),
+    Fault::Way(Trouble::Broken),
+    Fault::Way(Trouble::ShortWatches(Duration::from_secs(1))),
+    Fault::Crash("etcd"),
+    Fault::Way(Trouble::Slow(Duration::from_secs(10))),
+    Fault::Way(Trouble::Refused),
+];
+
+/// How many faults; all of them several times over take five minutes.
+fn rounds() -> usize {
+    std::env::var("OUTRIGGER_SUITE_TROUBLES").map_or(FAULTS.len(), |number| number.parse().unwrap())
+}
+
+/// How many faults' time the churn goes on before the first of them.
+fn calm_rounds() -> u32 {
+    std::env::var("OUTRIGGER_SUITE_CALM_ROUNDS").map_or(2, |number| number.parse().unwrap())
+}
+
+/// Creates twenty pods a second and deletes the oldest, past the trouble, and again where the API server is away.
+async fn churn(pods: Api<Pod>, template: serde_json::Value, readiness: Arc<Readiness>, stop: Arc<AtomicBool>) -> usize {
+    let mut clock = tokio::time::interval(Duration::from_millis(50));
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut alive = VecDeque::new();
+    let mut made = 0;
+    while !stop.load(Ordering::Relaxed) {
+        clock.tick().await;
+        let name = format!("web-{made}");
+        let mut pod = template.clone();
+        pod["metadata"]["name"] = name.clone().into();
+        readiness.created(&name);
+        match pods.create(&PostParams::default(), &object(pod)).await {
+            // An answer that was lost: it is there.
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(_) => continue,
+        }
+        made += 1;
+        alive.push_back(name);
+        if alive.len() > POPULATION
+            && let Some(oldest) = alive.pop_front()
+        {
+            readiness.deleted(&oldest);
+            if pods.delete(&oldest, &DeleteParams::default()).await.is_err() {
+                alive.push_front(oldest);
+            }
+        }
+    }
+    made
+}
+
+/// What was seen of a lease, and when the API server could not be asked.
+#[derive(Default)]
+struct Renewals {
+    times: Vec<Timestamp>,
+    outages: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Renewals {
+    /// The longest time between two renewals in which the API server answered all the while, and the longest from the end
+    /// of an outage to a renewal.
+    fn worst(&self) -> (Duration, Duration) {
+        let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
+        let out =
+            |from: Timestamp, to: Timestamp| self.outages.iter().any(|(began, ended)| *began < to && *ended > from);
+        let gaps = self.times.windows(2).filter(|pair| !out(pair[0], pair[1]));
+        let gap = gaps.map(|pair| span(pair[0], pair[1])).max().unwrap_or_default();
+        let back = self.outages.iter().filter_map(|(began, ended)| {
+            let before = self.times.iter().rfind(|time| **time <= *began)?;
+            // One that was not due in all that time is not late.
+            let due = span(*before, *ended) > Duration::from_secs(12);
+            let next = self.times.iter().find(|time| **time > *ended)?;
+            due.then(|| span(*ended, *next))
+        });
+        (gap, back.max().unwrap_or_default())
+    }
+}
+
+async fn watch_lease(leases: Api<Lease>, node: String, stop: Arc<AtomicBool>) -> Renewals {
+    let mut seen = Renewals::default();
+    let mut outage: Option<Timestamp> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let now = Timestamp::now();
+        match tokio::time::timeout(Duration::from_secs(1), leases.get(&node)).await {
+            Ok(Ok(lease)) => {
+                if let Some(began) = outage.take() {
+                    seen.outages.push((began, Timestamp::now()));
+                }
+                let renewed = lease.spec.and_then(|spec| spec.renew_time).map(|time| time.0);
+                if let Some(renewed) = renewed.filter(|time| seen.times.last() != Some(time)) {
+                    seen.times.push(renewed);
+                }
+            }
+            _ => drop(outage.get_or_insert(now)),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    seen
+}
+
+async fn make_trouble(way: &TroubledWay, plane: &ControlPlane, fault: Fault, begins: Instant) {
+    match fault {
+        Fault::Cut => way.cut(),
+        Fault::Crash(component) => plane.crash(component).await,
+        Fault::Way(trouble) => {
+            way.set(trouble);
+            // Watches that run already meet it, too.
+            if matches!(
+                trouble,
+                Trouble::Forgotten | Trouble::ShortWatches(_) | Trouble::Refused
+            ) {
+                way.cut();
+            }
+            tokio::time::sleep_until(begins + LENGTH).await;
+            way.set(Trouble::None);
+            // A peer that did not answer and comes back with the old connections would be a stall; this one is gone.
+            if trouble == Trouble::HalfOpen {
+                way.cut();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_on_the_way_and_crashes_behind_it_lose_nothing() {
+    if std::env::var("OUTRIGGER_TEST_CLUSTER").as_deref() != Ok("real") {
+        return skip(
+            "trouble",
+            "it crashes parts of a real control plane; run `make test-cluster`",
+        );
+    }
+    let plane = ControlPlane::start("trouble").await;
+    let test = Test::on(plane.cluster, "trouble").await;
+    let way = TroubledWay::start(&plane.cluster.host_kubeconfig, test.directory()).await;
+    let backend: MockBackend = test.backend().await;
+    let config = test
+        .mock(backend.config())
+        .with(json!({ "cluster": { "kubeconfig": way.kubeconfig() } }));
+    let mut host = test.start(&config);
+    test.node_ready(&test.node()).await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let readiness = Arc::<Readiness>::default();
+    let looking = tokio::spawn(Arc::clone(&readiness).watch(test.pods()));
+    let template = test.pod("", json!({}));
+    let churning = tokio::spawn(churn(test.pods(), template, Arc::clone(&readiness), Arc::clone(&stop)));
+    let watching = tokio::spawn(watch_lease(test.leases(), test.node(), Arc::clone(&stop)));
+    tokio::time::sleep(EVERY * calm_rounds()).await;
+    let trouble_begins = Timestamp::now();
+    let mut begins = Instant::now();
+    let mut shut = Vec::new();
+    for fault in FAULTS.iter().copied().cycle().take(rounds()) {
+        begins = Instant::now().max(begins + EVERY);
+        tokio::time::sleep_until(begins).await;
+        eprintln!("{fault:?}");
+        let from = Timestamp::now();
+        make_trouble(&way, &plane, fault, begins).await;
+        if let Some(more) = fault.shuts_the_way() {
+            shut.push((from, Timestamp::now() + more));
+        }
+        assert!(host.is_running(), "the host ended by itself at {fault:?}");
+    }
+    tokio::time::sleep_until(begins + EVERY).await;
+    stop.store(true, Ordering::Relaxed);
+    let made = churning.await.unwrap();
+    let renewals = watching.await.unwrap();
+
+    let settled = settled(&test, &backend, CATCH_UP).await;
+    looking.abort();
+    let away: Vec<_> = renewals.outages.iter().chain(&shut).copied().collect();
+    let calm = readiness.times(|created| created + READY_WITHIN < trouble_begins, &[]);
+    let troubled = readiness.times(|created| created >= trouble_begins, &away);
+    let all = readiness.times(|created| created >= trouble_begins, &[]);
+    eprintln!("from created to Ready, without faults: {calm}");
+    eprintln!("with a fault every {EVERY:?}, less the time in which the API server could not be asked: {troubled}");
+    eprintln!("with a fault every {EVERY:?}, in all: {all}");
+    let counts = backend.counts().await;
+    counts.assert_made_once();
+    for pod in &settled {
+        assert_eq!(counts.pods[&uid(pod)].creates, 1);
+        let containers = pod.status.clone().unwrap().container_statuses.unwrap();
+        assert_eq!(containers[0].restart_count, 0, "{:?}", pod.metadata.name);
+    }
+    let (gap, back) = renewals.worst();
+    eprintln!(
+        "{} faults, {made} pods made, {} renewals, {} outages, longest gap {gap:?}, back within {back:?}",
+        rounds(),
+        renewals.times.len(),
+        renewals.outages.len()
+    );
+    assert!(calm.count > 100 && troubled.count > 100, "too few pods to tell");
+    for (times, bound) in [(&calm, READY_WITHIN), (&troubled, READY_AFTER_FAULTS_WITHIN)] {
+        assert!(times.p99 <= bound, "from created to Ready: {times}");
+    }
+    assert!(gap < LEASE, "no renewal for {gap:?}");
+    assert!(
+        back < BACK_WITHIN,
+        "no renewal for {back:?} after the API server's return"
+    );
+    assert!(made > rounds() * 20, "only {made} pods in all that time");
+}
