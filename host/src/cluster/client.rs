@@ -2,6 +2,7 @@
 
 use super::Client;
 use super::csr::Issued;
+use super::outage::Outage;
 use super::trunk::Dial;
 use super::trunk::Trunks;
 use crate::config::ClusterConfig;
@@ -61,6 +62,7 @@ pub struct Clients {
     pub reviews: Client,
     /// What pods refer to: ConfigMaps, Secrets, tokens, Services.
     pub objects: Trunks,
+    outage: Outage,
     server: Uri,
 }
 
@@ -78,6 +80,7 @@ impl Clients {
         self.events.replace(&other.events);
         self.reviews.replace(&other.reviews);
         self.objects.replace(&other.objects);
+        self.outage.renew(&other.outage);
     }
 
     /// Goes nowhere until it is [renewed](Self::renew): every request fails as `client` lets it.
@@ -133,35 +136,45 @@ pub enum Error {
 /// # Errors
 /// Faults of the configuration, see [`Error`].
 pub async fn connect(config: &ClusterConfig) -> Result<Clients, Error> {
-    build(load(&config.kubeconfig).await?)
+    build(load(&config.kubeconfig).await?, None)
 }
 
 /// Builds clients for the same API server with a certificate in place of the configured credentials; without one, for
-/// nobody.
+/// nobody. Whether that server is away, `host` knows: the clients that the host acts with for itself.
 ///
 /// # Errors
 /// Faults of the configuration, see [`Error`].
-pub(super) async fn connect_as(config: &ClusterConfig, identity: Option<&Issued>) -> Result<Clients, Error> {
+pub(super) async fn connect_as(
+    config: &ClusterConfig,
+    identity: Option<&Issued>,
+    host: &Clients,
+) -> Result<Clients, Error> {
     let mut config = load(&config.kubeconfig).await?;
     config.auth_info = AuthInfo {
         client_certificate_data: identity.map(|issued| STANDARD.encode(&issued.certificate)),
         client_key_data: identity.map(|issued| STANDARD.encode(&issued.key).into()),
         ..AuthInfo::default()
     };
-    build(config)
+    build(config, Some(&host.outage))
 }
 
-fn build(config: Config) -> Result<Clients, Error> {
+fn build(config: Config, outage: Option<&Outage>) -> Result<Clients, Error> {
     if config.proxy_url.is_some() {
         return Err(Error::Proxy);
     }
+    let outage = match outage {
+        Some(known) => known.clone(),
+        None => Outage::new(client(&config)?),
+    };
+    let own = || Ok(client(&config)?.within(&outage));
     Ok(Clients {
-        watch: client(&config)?,
-        status: client(&config)?,
-        leases: client(&config)?.limited(HEARTBEATS),
-        events: client(&config)?,
-        reviews: client(&config)?,
-        objects: trunks(&config)?,
+        watch: own()?,
+        status: own()?,
+        leases: own()?.limited(HEARTBEATS),
+        events: own()?,
+        reviews: own()?,
+        objects: trunks(&config, &outage)?,
+        outage,
         server: config.cluster_url,
     })
 }
@@ -220,7 +233,7 @@ fn plain(config: &Config) -> Result<legacy::Client<HttpsConnector<HttpConnector>
 }
 
 /// Connections that requests share. kube's connector does not offer HTTP/2.
-fn trunks(config: &Config) -> Result<Trunks, Error> {
+fn trunks(config: &Config, outage: &Outage) -> Result<Trunks, Error> {
     let plain = plain(config)?;
     let tls = config.rustls_client_config().map_err(Error::Build)?;
     let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
@@ -230,7 +243,7 @@ fn trunks(config: &Config) -> Result<Trunks, Error> {
     }
     let connector = builder.enable_all_versions().wrap_connector(connector());
     let dial = Dial::new(connector, plain);
-    Ok(Trunks::new(&stack(config, dial.clone())?, &dial))
+    Ok(Trunks::new(&stack(config, dial.clone())?.within(outage), &dial))
 }
 
 fn connector() -> HttpConnector {

@@ -1,6 +1,7 @@
 //! The way to the API server: one request, one answer, over a stack that can be replaced while it is in use.
 
 use super::{
+    outage::{Outage, Returns},
     raw::{ApiError, chain},
     trunk::Trunk,
 };
@@ -10,7 +11,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use kube::client::Body;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{BoxError, Service, ServiceExt};
 
@@ -27,6 +28,7 @@ pub struct Client {
     stack: Arc<ArcSwap<Box<dyn Stack>>>,
     trunk: Option<Trunk>,
     turns: Option<Arc<Semaphore>>,
+    outage: Option<Outage>,
 }
 
 impl Client {
@@ -43,6 +45,7 @@ impl Client {
             stack: Arc::new(ArcSwap::from_pointee(Box::new(Over(service)))),
             trunk: None,
             turns: None,
+            outage: None,
         }
     }
 
@@ -51,6 +54,37 @@ impl Client {
         Self {
             turns: Some(Arc::new(Semaphore::new(exchanges))),
             ..self
+        }
+    }
+
+    /// The same client, which tells of its failures there, and waits no longer than that says.
+    pub(super) fn within(self, outage: &Outage) -> Self {
+        Self {
+            outage: Some(outage.clone()),
+            ..self
+        }
+    }
+
+    /// Notes that a request had no answer in time.
+    pub(super) fn unanswered(&self) {
+        if let Some(outage) = &self.outage {
+            outage.note(None);
+        }
+    }
+
+    /// Tells when the API server is back after it was away.
+    pub fn returns(&self) -> Returns {
+        self.outage.as_ref().map_or_else(Returns::never, Outage::returns)
+    }
+
+    /// Waits before something is tried again: for `delay`, or until the API server is back from an outage if that is
+    /// sooner, but not less than `least`, which is what the server asked for.
+    ///
+    /// Cancel safe.
+    pub async fn pause(&self, least: Duration, delay: Duration) {
+        match &self.outage {
+            Some(outage) => outage.pause(least, delay).await,
+            None => tokio::time::sleep(delay.max(least)).await,
         }
     }
 
@@ -82,7 +116,11 @@ impl Client {
             request.extensions_mut().insert(trunk);
         }
         let answer = self.stack.load().send(request);
-        answer.await.map_err(|error| ApiError::Transport(chain(error.as_ref())))
+        let answer = answer.await;
+        if let Some(outage) = &self.outage {
+            outage.note(answer.as_ref().ok().map(Response::status));
+        }
+        answer.map_err(|error| ApiError::Transport(chain(error.as_ref())))
     }
 }
 
@@ -139,7 +177,7 @@ mod tests {
     async fn exchanges_above_the_limit_wait_for_their_turn() {
         let client = client("x").limited(2);
         let (first, _second) = (client.turn().await, client.clone().turn().await);
-        let soon = std::time::Duration::from_millis(20);
+        let soon = Duration::from_millis(20);
         assert!(tokio::time::timeout(soon, client.turn()).await.is_err());
         drop(first);
         assert!(client.turn().await.is_some());

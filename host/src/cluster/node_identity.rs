@@ -109,7 +109,7 @@ impl NodeIdentity {
             .create(directory)
             .map_err(failed("create directory", directory))?;
         let file = directory.join(format!("{node}.pem"));
-        let clients = client::connect_as(cluster, None)
+        let clients = client::connect_as(cluster, None, bootstrap)
             .await
             .map_err(|source| Error::Client {
                 node: node.to_owned(),
@@ -200,7 +200,7 @@ impl NodeIdentity {
     /// Puts a certificate to use.
     async fn take(&mut self, issued: &Issued) -> Result<(), Error> {
         let life = self.read(&issued.certificate)?;
-        let clients = client::connect_as(&self.cluster, Some(issued))
+        let clients = client::connect_as(&self.cluster, Some(issued), &self.bootstrap)
             .await
             .map_err(|source| Error::Client {
                 node: self.node.clone(),

@@ -246,9 +246,10 @@ pub async fn send(client: &Client, request: Request<Vec<u8>>, timeout: Duration)
             Err(classify(head.status, &head.headers, &body))
         }
     };
-    tokio::time::timeout(timeout, exchange)
-        .await
-        .unwrap_or(Err(ApiError::Timeout(timeout)))
+    tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
+        client.unanswered();
+        Err(ApiError::Timeout(timeout))
+    })
 }
 
 /// Why a body was not read to its end: it broke, or it is too large.

@@ -22,11 +22,9 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use tokio::time::Sleep;
 
 const PAGE: &str = "500";
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,10 +32,13 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 const WATCH_SECONDS: u64 = 290;
 /// Bookmarks come about once a minute, so a stream that is silent well past its own end is dead.
 const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + WATCH_SECONDS / 10 + 30);
-/// A stream that lived this long was healthy: the next failure starts with a short delay again.
-const HEALTHY_AFTER: Duration = Duration::from_secs(5);
+/// A stream that lived this long was healthy: the next failure starts with a short delay again, and one that the server
+/// ended is opened anew at once.
+const HEALTHY_AFTER: Duration = Duration::from_millis(500);
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_CAP: Duration = Duration::from_secs(10);
+/// The same where the server has answered, though with an error: it is there, and pods wait for what it would tell.
+const ANSWERED_CAP: Duration = Duration::from_secs(3);
 /// An object of the API is at most 3 MiB on the wire.
 const MAX_LINE: usize = 16 << 20;
 
@@ -152,7 +153,7 @@ enum State {
     /// Changes arrive.
     Streaming(Box<Stream>),
     /// Something failed; it is tried again when the time has come.
-    Waiting { sleep: Pin<Box<Sleep>>, then: Retry },
+    Waiting { pause: BoxFuture<'static, ()>, then: Retry },
 }
 
 /// An object, and whose it is where the watch is shared.
@@ -341,7 +342,7 @@ impl Watch {
                             self.backoff.reset();
                             self.state = State::Opens;
                         } else {
-                            self.wait(None, Retry::Stream);
+                            self.wait(Duration::ZERO, ANSWERED_CAP, Retry::Stream);
                         }
                     }
                     Err(error) => {
@@ -351,8 +352,8 @@ impl Watch {
                         self.failed(error, Retry::Stream)?;
                     }
                 },
-                State::Waiting { sleep, then } => {
-                    sleep.as_mut().await;
+                State::Waiting { pause, then } => {
+                    pause.await;
                     self.state = match then {
                         Retry::List { token } => State::Lists { token: token.take() },
                         Retry::Stream => State::Opens,
@@ -389,9 +390,10 @@ impl Watch {
                 let body = body.collect().await?.to_bytes();
                 Err(raw::classify(head.status, &head.headers, &body))
             };
-            tokio::time::timeout(OPEN_TIMEOUT, open)
-                .await
-                .unwrap_or(Err(ApiError::Timeout(OPEN_TIMEOUT)))
+            tokio::time::timeout(OPEN_TIMEOUT, open).await.unwrap_or_else(|_| {
+                client.unanswered();
+                Err(ApiError::Timeout(OPEN_TIMEOUT))
+            })
         })
     }
 
@@ -418,7 +420,7 @@ impl Watch {
             // finds every version too old must not be listed in a tight loop.
             tracing::debug!(watch = %self.target.name, "resource version too old, listing again");
             self.position = None;
-            self.wait(None, Retry::RELIST);
+            self.wait(Duration::ZERO, ANSWERED_CAP, Retry::RELIST);
             return Ok(());
         }
         let outage = matches!(
@@ -442,16 +444,19 @@ impl Watch {
             ApiError::Malformed(_) => Retry::RELIST,
             _ => retry,
         };
-        self.wait(error.retry_after(), retry);
+        let cap = match error {
+            ApiError::Transport(_) | ApiError::Timeout(_) => BACKOFF_CAP,
+            _ => ANSWERED_CAP,
+        };
+        self.wait(error.retry_after().unwrap_or_default(), cap, retry);
         Err(error)
     }
 
-    fn wait(&mut self, at_least: Option<Duration>, then: Retry) {
-        let delay = self.backoff.next_delay().max(at_least.unwrap_or_default());
-        self.state = State::Waiting {
-            sleep: Box::pin(tokio::time::sleep(delay)),
-            then,
-        };
+    fn wait(&mut self, least: Duration, cap: Duration, then: Retry) {
+        let delay = self.backoff.next_delay().min(cap);
+        let client = self.client.clone();
+        let pause = Box::pin(async move { client.pause(least, delay).await });
+        self.state = State::Waiting { pause, then };
     }
 
     fn recovered(&mut self) {

@@ -251,11 +251,12 @@ impl Claim {
                     self.complain(&error);
                 }
                 self.check_tenure();
-                let mut delay = self.backoff.next_delay().max(error.retry_after().unwrap_or_default());
+                let mut delays = [error.retry_after().unwrap_or_default(), self.backoff.next_delay()];
                 if self.shared.tenure.holds() {
-                    delay = delay.min(self.shared.tenure.left());
+                    delays = delays.map(|delay| delay.min(self.shared.tenure.left()));
                 }
-                tokio::time::sleep(delay).await;
+                let [least, delay] = delays;
+                self.client.pause(least, delay).await;
                 self.check_tenure();
             }
         }

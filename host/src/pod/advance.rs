@@ -10,9 +10,10 @@ use super::{
     supply::Provision,
     view,
 };
-use crate::cluster::ApiError;
+use crate::cluster::{ApiError, Returns};
 use outrigger_plugin::Timestamp;
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     time::{Duration, Instant},
 };
@@ -252,6 +253,18 @@ impl PodController {
                 result: actions::contained(delete, |fault| Err(ApiError::Panicked(fault))).await,
             }
         });
+    }
+
+    /// The API server is back: what could not be written is due soon, scattered.
+    pub(super) fn write_again(&mut self) {
+        let now = Instant::now();
+        for (uid, entry) in &mut self.pods {
+            if entry.write_retry.waits(now) {
+                let at = now + Returns::turn();
+                entry.write_retry.restart(at);
+                self.timers.push(Reverse((at, uid.clone())));
+            }
+        }
     }
 
     /// At shutdown: statuses whose write has failed, and that would be tried again later, are due now. There is no later.

@@ -9,7 +9,7 @@ use super::{
     supply::Naming,
 };
 use crate::{
-    cluster::{Clients, ClusterId, Events, Members, Owner, Pressure, SharedWatch, Watch, watch},
+    cluster::{Clients, ClusterId, Events, Members, Owner, Pressure, Returns, SharedWatch, Watch, watch},
     config::OrphanConfig,
     material::Lives,
     node::{NodeHandle, Ownership},
@@ -227,6 +227,8 @@ pub struct PodController {
     pub(super) hasher: RandomState,
     began: Instant,
     shares_watch: bool,
+    /// The API server is back: what could not be written is tried again.
+    returns: Returns,
     queries: mpsc::Receiver<Query>,
 }
 
@@ -300,6 +302,7 @@ impl PodController {
             writes: Lane::new(MAX_WRITES),
             next_call: 0,
             began: Instant::now(),
+            returns: config.clients.status.returns(),
             shares_watch: config.shares_watch,
             queries: config.queries.0,
         };
@@ -369,6 +372,7 @@ impl PodController {
                 () = objects.wait() => self.learn(),
                 Some(query) = self.queries.recv() => self.answer(query),
                 () = alarm.as_mut() => self.ring(),
+                () = self.returns.next() => self.write_again(),
                 // The round before had enough of it.
                 () = std::future::ready(()), if !self.queue.is_empty() => {}
             }

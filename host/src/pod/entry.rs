@@ -99,6 +99,14 @@ impl Retry {
         *self = Self::default();
     }
 
+    /// Failures so far count no more, and it is tried again at this time, or before if it was to be.
+    pub fn restart(&mut self, at: Instant) {
+        *self = Self {
+            at: Some(self.at.map_or(at, |known| known.min(at))),
+            ..Self::default()
+        };
+    }
+
     /// Whether it is still to wait.
     pub fn waits(&self, now: Instant) -> bool {
         self.at.is_some_and(|at| at > now)

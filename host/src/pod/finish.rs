@@ -3,7 +3,7 @@
 use super::{
     actions::{Done, Outcome},
     controller::PodController,
-    entry::{CallKind, Uid},
+    entry::{CallKind, Object, Uid},
     reconcile::Backend,
     supply::Supply,
     view,
@@ -304,13 +304,17 @@ impl PodController {
     }
 
     fn write_failed(&mut self, uid: &Uid, error: &ApiError, now: Instant) {
-        if matches!(error, ApiError::NotFound(_)) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let missing = matches!(error, ApiError::NotFound(_));
+        if missing && (entry.deletion.is_some() || entry.object == Object::Gone) {
             return self.gone(uid);
         }
+        // A pod whose end nobody has asked for, and that the server does not have all the same, was deleted by force, which
+        // the watch is about to tell; or the server has lost it, and many others: then only a list may say so.
+        //
         // A conflict is either somebody else's write at the same time, or another pod of that name, whose UID does not
         // meet the precondition. The watch tells the second; to guess it would end a healthy pod.
         let conflict = matches!(error, ApiError::Conflict(_));
-        let Some(entry) = self.pods.get_mut(uid) else { return };
         entry.status_stale = true;
         let floor = error.is_retryable().then_some(error.retry_after()).flatten();
         // What the API server refuses as it is will hardly pass a moment later.
@@ -323,8 +327,8 @@ impl PodController {
         let first = entry.write_retry.backoff.failures() == 1;
         let identity = entry.identity.clone();
         self.enqueue_at(at, uid);
-        if !first {
-            tracing::debug!(pod = %identity.name, namespace = %identity.namespace, %error, "still unable to write pod");
+        if !first || missing {
+            tracing::debug!(pod = %identity.name, namespace = %identity.namespace, %error, "unable to write pod yet");
         } else if error.is_retryable() {
             // The watch speaks for the connection; a line for each of ten thousand pods would say no more.
             tracing::debug!(pod = %identity.name, namespace = %identity.namespace, %error, "unable to write pod, retrying");

@@ -144,26 +144,22 @@ impl<T: Content> Follower<T> {
                     Over::Immutable => return,
                     Over::Crowded => {}
                 },
-                Ok(None) => {
-                    let wait = match Box::pin(self.read()).await {
-                        Ok(true) => return,
-                        Ok(false) => {
-                            backoff.reset();
-                            self.next_read()
-                        }
-                        Err(error) => {
-                            self.failed(&error);
-                            backoff.next_delay().max(error.retry_after().unwrap_or_default())
-                        }
-                    };
-                    tokio::time::sleep(wait).await;
-                }
-                Err(error) => {
-                    self.failed(&error);
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
+                Ok(None) => match Box::pin(self.read()).await {
+                    Ok(true) => return,
+                    Ok(false) => {
+                        backoff.reset();
+                        tokio::time::sleep(self.next_read()).await;
+                    }
+                    Err(error) => self.pause(&error, &mut backoff).await,
+                },
+                Err(error) => self.pause(&error, &mut backoff).await,
             }
         }
+    }
+
+    async fn pause(&mut self, error: &ApiError, backoff: &mut Backoff) {
+        self.failed(error);
+        Box::pin(self.reach.pause(error, backoff.next_delay())).await;
     }
 
     async fn watch(&mut self, place: Place) -> Over {

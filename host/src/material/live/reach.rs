@@ -41,6 +41,12 @@ impl Reach {
         self.reads.acquire().await.ok()
     }
 
+    /// Waits before a request that failed so is tried again. Cancel safe.
+    pub async fn pause(&self, error: &ApiError, delay: Duration) {
+        let least = error.retry_after().unwrap_or_default();
+        self.trunks.requests.pause(least, delay).await;
+    }
+
     /// A turn to ask for a certificate.
     pub async fn request(&self) -> Option<SemaphorePermit<'_>> {
         self.requests.acquire().await.ok()

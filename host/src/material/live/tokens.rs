@@ -12,7 +12,7 @@ use super::{
     reach::Reach,
 };
 use crate::{
-    cluster::{ApiError, raw},
+    cluster::{ApiError, Returns, raw},
     material::{Token, TokenSpec},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -40,6 +40,9 @@ const RENEWALS: usize = 8;
 
 /// Asks for tokens.
 pub trait Issuer: Send + Sync + 'static {
+    /// Tells when whoever issues them is back after it was away.
+    fn returns(&self) -> Returns;
+
     /// One token for a pod.
     fn issue(&self, pod: &PodIdentity, spec: &TokenSpec) -> impl Future<Output = Result<Issued, ApiError>> + Send;
 }
@@ -52,6 +55,10 @@ pub struct Issued {
 }
 
 impl Issuer for Reach {
+    fn returns(&self) -> Returns {
+        self.trunks.requests.returns()
+    }
+
     async fn issue(&self, pod: &PodIdentity, spec: &TokenSpec) -> Result<Issued, ApiError> {
         let request = raw::post(&path(pod, spec), body(pod, spec))?;
         let reply = raw::send(&self.trunks.requests, request, TIMEOUT)
@@ -202,6 +209,7 @@ impl<I: Issuer> Keeper<I> {
     /// Runs until it is dropped.
     pub async fn run(mut self) {
         let desk = self.desk.clone();
+        let mut returns = self.issuer.returns();
         loop {
             let next = self.due.first().map(|(at, _)| *at);
             let alarm = async {
@@ -214,6 +222,7 @@ impl<I: Issuer> Keeper<I> {
                 () = desk.left.notified() => desk.take().into_iter().for_each(|(id, order)| self.order(id, order)),
                 Some(answer) = self.asking.next() => self.answered(answer),
                 () = alarm => self.ring(),
+                () = returns.next() => self.hurry(),
             }
             self.ask();
         }
@@ -254,6 +263,19 @@ impl<I: Issuer> Keeper<I> {
         {
             self.due.remove(&(at, id));
             self.line_up(id);
+        }
+    }
+
+    /// What has failed is due soon.
+    fn hurry(&mut self) {
+        let now = Instant::now();
+        for (id, kept) in &mut self.kept {
+            if let Some(due) = kept.due.filter(|_| kept.failures > 0) {
+                let soon = due.min(now + Returns::turn());
+                (kept.due, kept.failures) = (Some(soon), 0);
+                self.due.remove(&(due, *id));
+                self.due.insert((soon, *id));
+            }
         }
     }
 

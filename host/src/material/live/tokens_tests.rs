@@ -13,6 +13,8 @@ struct Fake {
     asked: Mutex<Vec<Instant>>,
     /// Answers no one.
     mute: bool,
+    /// Was away, and is back.
+    returned: tokio::sync::watch::Sender<Option<Instant>>,
 }
 
 impl Fake {
@@ -22,6 +24,10 @@ impl Fake {
 }
 
 impl Issuer for Fake {
+    fn returns(&self) -> Returns {
+        Returns::of(&self.returned)
+    }
+
     async fn issue(&self, _: &PodIdentity, spec: &TokenSpec) -> Result<Issued, ApiError> {
         let number = {
             let mut asked = self.asked.lock().unwrap();
@@ -191,6 +197,20 @@ async fn pods_that_run_already_leave_room_for_those_that_wait() {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(tried.fake.asked().len(), REQUESTS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_while_the_server_was_away_is_asked_for_as_soon_as_it_is_back() {
+    let down = (0..12).map(|_| Err(ApiError::Transport("down".into())));
+    let kept = keep(down);
+    while kept.fake.asked().len() < 12 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let back = Instant::now();
+    kept.fake.returned.send_replace(Some(back));
+    let token = async { while !matches!(kept.next().await, Found::Here(_)) {} };
+    token.await;
+    assert!(back.elapsed() <= Duration::from_secs(1), "{:?}", back.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -241,8 +241,7 @@ pub async fn fetch<T: Content>(
         if failures.tells(&error) {
             wanted.learn(&name, id, 0, Found::Unavailable(error.to_string()), &board);
         }
-        let wait = backoff.next_delay().max(error.retry_after().unwrap_or_default());
-        tokio::time::sleep(wait).await;
+        reach.pause(&error, backoff.next_delay()).await;
     }
 }
 
