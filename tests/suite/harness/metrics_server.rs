@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio::sync::MutexGuard;
 
 /// As it is called in the cluster. There is one of it, as of the API that it serves.
 const NAME: &str = "outrigger-metrics-server";
@@ -23,12 +25,21 @@ const API: &str = "v1beta1.metrics.k8s.io";
 const BUILD: Duration = Duration::from_secs(1800);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Held while the cluster has an API that may not answer, and by who needs all APIs to answer: namespaces go only then.
+static APIS: Mutex<()> = Mutex::const_new(());
+
+/// Waits until all APIs of the cluster answer, which they do until what is returned is dropped.
+pub async fn all_apis() -> MutexGuard<'static, ()> {
+    APIS.lock().await
+}
+
 /// It ends when this is dropped, and takes its API out of the cluster before: whoever lists what the API server has would
 /// find an API that does not answer.
 #[derive(Debug)]
 pub struct MetricsServer {
     _api: Api,
     _child: Child,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// Its API in the cluster; dropped first, also when the rest did not come about.
@@ -41,6 +52,7 @@ impl MetricsServer {
     /// Starts one that scrapes all nodes as a ServiceAccount with the rights that its own manifests give it, and waits until
     /// the API server has taken up its API.
     pub async fn start(test: &Test, kubectl: &Kubectl) -> Self {
+        let turn = APIS.lock().await;
         let address = test.cluster.host_address;
         let port = free_port(address).await;
         let api = Api::new(kubectl);
@@ -100,6 +112,7 @@ impl MetricsServer {
         Self {
             _api: api,
             _child: child,
+            _turn: turn,
         }
     }
 }

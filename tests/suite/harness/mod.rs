@@ -46,6 +46,7 @@ pub use measure::connections;
 pub use measure::memory;
 pub use measure::number;
 pub use metrics_server::MetricsServer;
+pub use metrics_server::all_apis;
 pub use proxy::Proxy;
 pub use real::ControlPlane;
 pub use recording::Recording;

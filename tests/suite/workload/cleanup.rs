@@ -10,6 +10,7 @@ use super::template;
 use super::until;
 use crate::harness::MockBackend;
 use crate::harness::Test;
+use crate::harness::all_apis;
 use crate::harness::eventually;
 use crate::harness::object;
 use crate::harness::skip;
@@ -56,6 +57,7 @@ async fn field(name: &str) -> Option<(Field, MockBackend)> {
 
 #[tokio::test]
 async fn a_namespace_goes_with_everything_in_it() {
+    let _apis = all_apis().await;
     let Some((field, backend)) = field("wl_namespace").await else {
         return;
     };
