@@ -179,11 +179,16 @@ soak() {
 	export OUTRIGGER_SUITE_SHARING_PODS=10000 OUTRIGGER_SUITE_CONFIG_MAPS=5000 OUTRIGGER_SUITE_FOREIGN_PODS=20000
 	export OUTRIGGER_SUITE_NODES=1000 OUTRIGGER_SUITE_NODES_SECONDS=120
 	export OUTRIGGER_SUITE_KUBECTLS="installed 1.34 1.35 1.36 1.37" OUTRIGGER_SUITE_LOG_MIB=1024
-	export OUTRIGGER_SUITE_TROUBLES=30 OUTRIGGER_SUITE_CALM_ROUNDS=30 OUTRIGGER_SUITE_AUDIT_PODS=1000
+	export OUTRIGGER_SUITE_AUDIT_PODS=1000
 	export OUTRIGGER_SUITE_SKEW_RENEWALS=8
 	workspace devcluster --test suite
 	real
 	CLUSTER_VERSION=1.36 real
+	if control_plane "suite: five minutes of faults, alone"; then
+		single "suite: five minutes of faults, alone" env OUTRIGGER_TEST_CLUSTER=real OUTRIGGER_SUITE_PREBUILT=1 \
+			OUTRIGGER_SUITE_TROUBLES=30 OUTRIGGER_SUITE_CALM_ROUNDS=30 OUTRIGGER_SUITE_READY_SECONDS=5 \
+			cargo test --workspace --test suite -- --exact trouble::trouble_on_the_way_and_crashes_behind_it_lose_nothing --nocapture
+	fi
 	say "build: release"
 	cargo build --release -p outrigger -p outrigger-mock -p outrigger-devcluster -p outrigger-bench
 	single "bench: idle host for 10 minutes" "$target/release/pod-churn" idle --seconds 600

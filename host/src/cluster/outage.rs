@@ -1,7 +1,7 @@
 //! Whether the API server is away, and that it is back.
 //!
 //! All that ask it wait longer and longer while it fails, each by itself, and would go on waiting after its return. In
-//! their place one probe looks once a second; what waits is told as soon as the server is ready again, and comes within a
+//! their place one probe looks twice a second; what waits is told as soon as the server is ready again, and comes within a
 //! second, scattered. The probe is `/readyz`, which every authenticated caller may ask (`system:public-info-viewer`) and
 //! which fails while the store behind the server does. A server that fails only for some is no outage: their back-off is
 //! what spares it.
@@ -23,7 +23,7 @@ use tokio::{
 
 /// Failures in a row, of whatever request, that make it worth a look.
 const SUSPICIOUS: u32 = 3;
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBE_EVERY: Duration = Duration::from_millis(500);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What waited comes back within this time.
 const SPREAD: Duration = Duration::from_secs(1);
@@ -75,7 +75,8 @@ impl Outage {
         }
     }
 
-    /// Looks until the server is ready, or has answered somebody: then whoever still fails has trouble of its own.
+    /// Looks until the server is ready; or, where it answers somebody without being so, no longer: then whoever still fails
+    /// has trouble of its own.
     async fn look(self) {
         let shared = &self.0;
         let mut away = false;
@@ -86,7 +87,7 @@ impl Outage {
             away = true;
             sleep(PROBE_EVERY).await;
             if shared.failures.load(Ordering::Relaxed) == 0 {
-                break false;
+                break self.is_ready().await;
             }
         };
         shared.failures.store(0, Ordering::Relaxed);
@@ -216,6 +217,24 @@ mod tests {
         let later = Instant::now();
         client.pause(Duration::ZERO, Duration::from_secs(60)).await;
         assert_eq!(later.elapsed(), Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_first_does_not_leave_the_others_waiting() {
+        let status = watch::Sender::new(503);
+        let outage = Outage::new(server(&status));
+        let client = server(&status).within(&outage);
+        fail(&client, SUSPICIOUS).await;
+        let began = Instant::now();
+        let pause = client.pause(Duration::ZERO, Duration::from_secs(60));
+        let first = async {
+            sleep(PROBE_EVERY / 2).await;
+            status.send_replace(200);
+            // It has its answer before the probe has looked.
+            fail(&client, 1).await;
+        };
+        tokio::join!(pause, first);
+        assert!(began.elapsed() <= 2 * PROBE_EVERY + SPREAD, "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
