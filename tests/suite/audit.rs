@@ -30,8 +30,8 @@ use std::time::Duration;
 
 /// The host's account.
 const HOST: &str = "system:serviceaccount:outrigger-system:outrigger";
-/// Paths without an object: what everybody may read who is somebody (`system:discovery`).
-const DISCOVERY: [&str; 2] = ["/version", "/apis/certificates.k8s.io/v1"];
+/// Paths without an object: what everybody may read who is somebody (`system:discovery`, `system:public-info-viewer`).
+const DISCOVERY: [&str; 3] = ["/version", "/readyz", "/apis/certificates.k8s.io/v1"];
 /// Requests of this test at a time.
 const AT_A_TIME: usize = 4;
 /// A pod that does not run by then is shown as one that is being made, which is one more write.

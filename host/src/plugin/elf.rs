@@ -31,12 +31,11 @@ pub enum Fault {
 
 const HEADER: usize = 64;
 
-/// Checks the headers against the file's size and this machine.
-pub fn check(bytes: &[u8]) -> Result<(), Fault> {
+/// Checks the headers, which `bytes` begin with, against the file's size and this machine.
+pub fn check(bytes: &[u8], have: u64) -> Result<(), Fault> {
     if !bytes.starts_with(b"\x7fELF") {
         return Err(Fault::NotElf);
     }
-    let have = bytes.len() as u64;
     let truncated = |need| Fault::Truncated { have, need };
     if bytes.len() < HEADER {
         return Err(truncated(HEADER as u64));
@@ -70,11 +69,28 @@ fn extent(bytes: &[u8]) -> u64 {
     sections.max(loaded_extent(bytes))
 }
 
+/// Up to where a file is of use, by what is read of it; `None` before enough is.
+pub fn wanted(bytes: &[u8]) -> Option<u64> {
+    if bytes.len() < HEADER {
+        return None;
+    }
+    if !bytes.starts_with(b"\x7fELF") {
+        return Some(HEADER as u64);
+    }
+    (table_end(bytes) <= bytes.len() as u64).then(|| loaded_extent(bytes))
+}
+
+/// The end of the table of program headers.
+fn table_end(bytes: &[u8]) -> u64 {
+    let (program, size, count) = (long(bytes, 32), short(bytes, 54), short(bytes, 56));
+    program.saturating_add(u64::from(size) * u64::from(count))
+}
+
 /// The end of what is ever mapped: the program headers and their segments. Behind it come symbols and debug information,
 /// often ten times as much.
 pub fn loaded_extent(bytes: &[u8]) -> u64 {
     let (program, size, count) = (long(bytes, 32), short(bytes, 54), short(bytes, 56));
-    let table_end = program.saturating_add(u64::from(size) * u64::from(count));
+    let table_end = table_end(bytes);
     let mut end = table_end;
     if table_end <= bytes.len() as u64 && size >= 56 {
         for index in 0..u64::from(count) {
@@ -138,21 +154,25 @@ mod tests {
         bytes
     }
 
+    fn whole(bytes: &[u8]) -> Result<(), Fault> {
+        check(bytes, bytes.len() as u64)
+    }
+
     fn ours() -> u16 {
         machine_of(std::env::consts::ARCH).unwrap()
     }
 
     #[test]
     fn a_segment_past_the_end_means_truncated() {
-        assert_eq!(check(&library(ours(), 3, 120)), Ok(()));
+        assert_eq!(whole(&library(ours(), 3, 120)), Ok(()));
         assert_eq!(
-            check(&library(ours(), 3, 121)),
+            whole(&library(ours(), 3, 121)),
             Err(Fault::Truncated { have: 120, need: 121 })
         );
-        assert!(matches!(check(b"\x7fELF"), Err(Fault::Truncated { .. })));
+        assert!(matches!(whole(b"\x7fELF"), Err(Fault::Truncated { .. })));
         let mut cut = library(ours(), 3, 120);
         cut.truncate(100);
-        assert!(matches!(check(&cut), Err(Fault::Truncated { .. })));
+        assert!(matches!(whole(&cut), Err(Fault::Truncated { .. })));
     }
 
     #[test]
@@ -161,14 +181,24 @@ mod tests {
         bytes.resize(4_000, 0);
         assert_eq!(loaded_extent(&bytes), 120);
         bytes[40..48].copy_from_slice(&3_900u64.to_le_bytes());
-        assert_eq!((loaded_extent(&bytes), check(&bytes)), (120, Ok(())));
+        assert_eq!((loaded_extent(&bytes), whole(&bytes)), (120, Ok(())));
+    }
+
+    #[test]
+    fn the_beginning_tells_how_much_is_wanted() {
+        let mut bytes = library(ours(), 3, 4_000);
+        assert_eq!(wanted(&bytes[..HEADER - 1]), None);
+        assert_eq!(wanted(&bytes[..HEADER]), None);
+        assert_eq!(wanted(&bytes), Some(4_000));
+        bytes[0] = b'!';
+        assert_eq!(wanted(&bytes), Some(HEADER as u64));
     }
 
     #[test]
     fn other_files_are_named() {
-        assert_eq!(check(b"#!/bin/sh\n"), Err(Fault::NotElf));
-        assert!(matches!(check(&library(3, 3, 0)), Err(Fault::Machine { .. })));
-        assert_eq!(check(&library(ours(), 2, 0)), Err(Fault::NotALibrary("a program")));
+        assert_eq!(whole(b"#!/bin/sh\n"), Err(Fault::NotElf));
+        assert!(matches!(whole(&library(3, 3, 0)), Err(Fault::Machine { .. })));
+        assert_eq!(whole(&library(ours(), 2, 0)), Err(Fault::NotALibrary("a program")));
     }
 
     #[test]
@@ -176,6 +206,6 @@ mod tests {
         let mut bytes = library(ours(), 3, u64::MAX);
         bytes[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
         bytes[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(matches!(check(&bytes), Err(Fault::Truncated { .. })));
+        assert!(matches!(whole(&bytes), Err(Fault::Truncated { .. })));
     }
 }

@@ -165,7 +165,7 @@ fn sealed_copy(file: &PluginFile) -> io::Result<OwnedFd> {
     // need the file's path as well, and get both by `load: path`.
     let end = usize::try_from(elf::loaded_extent(&file.bytes)).unwrap_or(usize::MAX);
     memory.write_all(&file.bytes[..end.min(file.bytes.len())])?;
-    memory.set_len(file.bytes.len() as u64)?;
+    memory.set_len(file.size)?;
     let memory = OwnedFd::from(memory);
     rustix::fs::fcntl_add_seals(
         &memory,
@@ -272,6 +272,7 @@ mod tests {
         let file = PluginFile {
             path: PathBuf::from("/x/liboutrigger_a.so"),
             bytes: b"bytes".to_vec(),
+            size: 5,
             sha256: Sha256Digest([0xab; 32]),
         };
         assert_eq!(memory_name(&file), "outrigger-a-abababab");

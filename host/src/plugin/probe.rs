@@ -253,7 +253,7 @@ fn look(path: &Path) -> Result<Inspection, String> {
 fn inspection(file: &PluginFile, image: &Image) -> Inspection {
     Inspection {
         path: file.path.clone(),
-        size_bytes: file.bytes.len() as u64,
+        size_bytes: file.size,
         sha256: file.sha256.to_string(),
         abi: image.abi.to_string(),
         load_micros: u64::try_from(image.load_time.as_micros()).unwrap_or(u64::MAX),

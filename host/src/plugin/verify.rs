@@ -5,6 +5,7 @@ use crate::config::AllowedPlugin;
 use crate::config::Sha256Digest;
 use sha2::Digest;
 use sha2::Sha256;
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Read;
@@ -15,13 +16,18 @@ use std::path::PathBuf;
 /// The largest file that is taken for a plugin; debug builds reach some tens of MiB.
 const MAX_SIZE: u64 = 1 << 30;
 
-/// A plugin file's bytes and their hash.
+/// Bytes that are read at once.
+const PIECE: usize = 64 << 10;
+
+/// What matters of a plugin file.
 pub struct PluginFile {
     /// Where it was read.
     pub path: PathBuf,
-    /// What was read.
+    /// Its beginning, with all that is ever mapped. What follows, symbols and debug information, is ten times as much.
     pub bytes: Vec<u8>,
-    /// Hash of [`bytes`](Self::bytes).
+    /// How many bytes it has.
+    pub size: u64,
+    /// Hash of all of them.
     pub sha256: Sha256Digest,
 }
 
@@ -64,19 +70,40 @@ pub enum Fault {
     },
 }
 
-/// Reads a file whole and checks that it can be a plugin for this machine.
+/// Reads a file and checks that it can be a plugin for this machine.
 pub fn read(path: &Path) -> Result<PluginFile, Fault> {
-    let bytes = read_bytes(path)?;
-    elf::check(&bytes)?;
-    let sha256 = Sha256Digest(Sha256::digest(&bytes).into());
+    let file = open(path)?;
+    let plugin = take_in(path, file.take(MAX_SIZE)).map_err(Fault::Unreadable)?;
+    elf::check(&plugin.bytes, plugin.size)?;
+    Ok(plugin)
+}
+
+/// Reads a file once, from its beginning to its end.
+fn take_in(path: &Path, mut file: impl Read) -> io::Result<PluginFile> {
+    let (mut bytes, mut size, mut hash) = (Vec::new(), 0, Sha256::new());
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => &piece[..read],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        size += read.len() as u64;
+        hash.update(read);
+        if elf::wanted(&bytes).is_none_or(|end| end > bytes.len() as u64) {
+            bytes.extend_from_slice(read);
+        }
+    }
     Ok(PluginFile {
         path: path.to_owned(),
         bytes,
-        sha256,
+        size,
+        sha256: Sha256Digest(hash.finalize().into()),
     })
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Fault> {
+fn open(path: &Path) -> Result<File, Fault> {
     let cause = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Fault::Missing,
         _ => Fault::Unreadable(error),
@@ -102,9 +129,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, Fault> {
     if metadata.len() > MAX_SIZE {
         return Err(Fault::Huge(metadata.len()));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
-    file.take(MAX_SIZE).read_to_end(&mut bytes).map_err(cause)?;
-    Ok(bytes)
+    Ok(file)
 }
 
 impl PluginFile {
@@ -144,10 +169,21 @@ impl PluginFile {
 mod tests {
     use super::*;
 
+    /// Of ELF, with the header of one segment.
+    const HEADER: [u8; 120] = {
+        let mut bytes = [0; 120];
+        (bytes[0], bytes[1], bytes[2], bytes[3]) = (0x7f, b'E', b'L', b'F');
+        (bytes[32], bytes[54], bytes[56]) = (64, 56, 1);
+        let end = 100_000_u64.to_le_bytes();
+        (bytes[96], bytes[97], bytes[98]) = (end[0], end[1], end[2]);
+        bytes
+    };
+
     fn file(bytes: &[u8]) -> PluginFile {
         PluginFile {
             path: PathBuf::from("x.so"),
             bytes: bytes.to_vec(),
+            size: bytes.len() as u64,
             sha256: Sha256Digest(Sha256::digest(bytes).into()),
         }
     }
@@ -165,6 +201,18 @@ mod tests {
             read(Path::new("/dev/null")),
             Err(Fault::NotAFile("a special file"))
         ));
+    }
+
+    #[test]
+    fn all_is_hashed_and_what_is_mapped_is_kept() {
+        let mut bytes = vec![7; 10 * PIECE];
+        bytes[..HEADER.len()].copy_from_slice(&HEADER);
+        let plugin = take_in(Path::new("x.so"), bytes.as_slice()).unwrap();
+        assert_eq!(plugin.size, bytes.len() as u64);
+        assert_eq!(plugin.sha256, Sha256Digest(Sha256::digest(&bytes).into()));
+        // One segment, which ends at 100,000.
+        assert!(plugin.bytes.len() >= 100_000 && plugin.bytes.len() < 100_000 + PIECE);
+        assert_eq!(plugin.bytes, bytes[..plugin.bytes.len()]);
     }
 
     #[test]

@@ -106,10 +106,14 @@ struct Endings {
     cut: CancellationToken,
 }
 
+// What is run until something cancels it is boxed here: passed by value, each function on its way would keep room for it, and
+// the task three times what it needs.
+
 /// Requests of HTTP/2 have tasks of their own.
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Endings {
     fn execute(&self, request: F) {
         let cut = self.cut.clone();
+        let request = Box::pin(request);
         self.tasks
             .spawn(async move { cut.run_until_cancelled_owned(request).await.map(drop) });
     }
@@ -125,6 +129,7 @@ impl Line {
     /// dropped when it does not end by itself in time, see [`ending`](Self::ending).
     pub(super) fn spawn(&self, session: impl Future<Output = ()> + Send + 'static) {
         let line = self.clone();
+        let session = Box::pin(session);
         self.server.tasks.spawn(async move {
             line.server.cut.run_until_cancelled(session).await;
         });
@@ -170,14 +175,14 @@ pub(super) async fn serve(
         let Some((place, room)) = served.or_else(|| Some((place(&refused)?, Room::Full))) else {
             continue;
         };
-        let connection = connection(
+        let connection = Box::pin(connection(
             stream,
             acceptor.clone(),
             Arc::clone(&front),
             limits,
             (place, room),
             endings.clone(),
-        );
+        ));
         let cut = endings.cut.clone();
         endings.tasks.spawn(async move {
             if let Some(Err(error)) = cut.run_until_cancelled(connection).await {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, c
 /// Of a command whose container ends before it: what the kill of all processes of a container gives, 128 + SIGKILL.
 const KILLED: ExitStatus = ExitStatus { exit_code: 137 };
 /// Room for what is typed.
-const LINE: usize = 2 << 10;
+const LINE: usize = 512;
 /// Bytes that are moved at once.
 const CHUNK: usize = 64 << 10;
 /// What ^C and ^D are on the wire. The end of the input can't be told from a terminal otherwise.

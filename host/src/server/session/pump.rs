@@ -8,7 +8,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 
 /// A session in which somebody types costs little.
-const SMALLEST: usize = 2 << 10;
+const SMALLEST: usize = 512;
 /// Where much goes through, more is no faster, and makes pings wait.
 const LARGEST: usize = 32 << 10;
 

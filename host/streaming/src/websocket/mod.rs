@@ -36,7 +36,7 @@ pub const MAX_MESSAGE: usize = 32 << 20;
 const PIECE: usize = 32 << 10;
 /// Socket reads, and what a connection in which little is said keeps for them. More comes in several reads, of which the
 /// layer below, which has a whole TLS record, makes little.
-const READ_BUFFER: usize = 4 << 10;
+const READ_BUFFER: usize = 2 << 10;
 /// Small messages are joined up to this.
 const WRITE_BUFFER: usize = 16 << 10;
 
