@@ -1,7 +1,8 @@
 //! The ideal responder: the writes of a correct host and nothing else. It is the ceiling of an API server on a machine.
 //!
-//! One watch, 32 workers on one thread. A new pod is answered with one canned status, a deletion with one
-//! terminal status and the final DELETE. It keeps no state, sends no event, and trusts what it sees: what it must know
+//! One watch, 32 workers on one thread. A new pod is answered with one canned status, after a TokenRequest where it mounts
+//! the token of its account, without which no container could be begun; a deletion with one terminal status and the
+//! final DELETE. It keeps no state, sends no event, and trusts what it sees: what it must know
 //! stands in each watch event.
 
 use crate::api::Client;
@@ -13,6 +14,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
+use serde_json::value::RawValue;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -68,8 +70,39 @@ impl Config {
 
 /// What to write about a pod.
 enum Answer {
-    Running(String),
+    Running { pod: String, token: Option<TokenRequest> },
     Ended(String),
+}
+
+/// Where a pod's token is asked for, and how.
+struct TokenRequest {
+    path: String,
+    body: Bytes,
+}
+
+impl TokenRequest {
+    /// For a pod that mounts one.
+    fn of(pod: &Pod<'_>) -> Option<Self> {
+        let Metadata {
+            name, namespace, uid, ..
+        } = pod.metadata;
+        let mut sources = pod.spec.volumes.iter().flat_map(|volume| &volume.projected.sources);
+        sources.find(|source| source.service_account_token.is_some())?;
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {
+                "audiences": [], "expirationSeconds": 3607,
+                "boundObjectRef": { "apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid },
+            },
+        });
+        Some(Self {
+            path: format!(
+                "/api/v1/namespaces/{namespace}/serviceaccounts/{}/token",
+                pod.spec.service_account_name
+            ),
+            body: Bytes::from(body.to_string()),
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -85,7 +118,38 @@ struct Pod<'a> {
     #[serde(borrow)]
     metadata: Metadata<'a>,
     #[serde(borrow, default)]
+    spec: Spec<'a>,
+    #[serde(borrow, default)]
     status: Status<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec<'a> {
+    service_account_name: &'a str,
+    #[serde(borrow)]
+    volumes: Vec<Volume<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Volume<'a> {
+    #[serde(borrow)]
+    projected: Projected<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Projected<'a> {
+    #[serde(borrow)]
+    sources: Vec<Source<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Source<'a> {
+    #[serde(borrow, default)]
+    service_account_token: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +157,7 @@ struct Pod<'a> {
 struct Metadata<'a> {
     name: &'a str,
     namespace: &'a str,
+    uid: &'a str,
     deletion_timestamp: Option<&'a str>,
 }
 
@@ -160,10 +225,14 @@ async fn watch(client: Client, pods: String, version: String, queue: mpsc::Sende
             name,
             namespace,
             deletion_timestamp,
+            ..
         } = event.object.metadata;
         let path = || format!("/api/v1/namespaces/{namespace}/pods/{name}");
         let answer = match (event.kind, deletion_timestamp, event.object.status.phase) {
-            ("ADDED", None, "Pending") => Answer::Running(path()),
+            ("ADDED", None, "Pending") => Answer::Running {
+                pod: path(),
+                token: TokenRequest::of(&event.object),
+            },
             // The terminal status comes back as one more change.
             ("MODIFIED", Some(_), "Running") => Answer::Ended(path()),
             _ => continue,
@@ -180,7 +249,10 @@ async fn work(client: Client, answers: Arc<Mutex<mpsc::Receiver<Answer>>>, bodie
             return Ok(());
         };
         match answer {
-            Answer::Running(pod) => {
+            Answer::Running { pod, token } => {
+                if let Some(token) = token {
+                    client.create("serviceaccounts/token", &token.path, token.body).await?;
+                }
                 client
                     .patch("pods/status", &format!("{pod}/status"), bodies.running.clone())
                     .await?
