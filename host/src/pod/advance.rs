@@ -168,10 +168,10 @@ impl PodController {
             gives,
             task,
         });
-        if kind == CallKind::Create && entry.show_creating_at.is_none() {
-            let at = now + SHOW_CREATING_AFTER;
-            entry.show_creating_at = Some(at);
-            self.enqueue_about(at, uid);
+        let soon = now + SHOW_CREATING_AFTER;
+        if kind == CallKind::Create && entry.show_creating_at.is_none_or(|at| at > soon) {
+            entry.show_creating_at = Some(soon);
+            self.enqueue_about(soon, uid);
         }
         if first_stop {
             self.say_killing(uid);

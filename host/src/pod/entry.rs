@@ -193,6 +193,9 @@ pub struct Entry {
 
 /// A create that takes longer than this is shown as `ContainerCreating`; a shorter one costs no write of its own.
 pub const SHOW_CREATING_AFTER: Duration = Duration::from_millis(500);
+/// The same of a pod whose materials are on their way: where many come at once their tokens wait for the API server, and
+/// a write more for each would make all of them later. What is missing is shown at once.
+pub const SHOW_WAITING_AFTER: Duration = Duration::from_secs(10);
 
 /// The resource version as a number, for order. API servers have always used the revision of their store (and promise
 /// comparability since 1.35, KEP-5504).

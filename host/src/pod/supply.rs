@@ -11,7 +11,7 @@
 use super::{
     actions::RequestBody,
     controller::PodController,
-    entry::{CallKind, NodeIndex, SHOW_CREATING_AFTER, Uid},
+    entry::{CallKind, NodeIndex, SHOW_WAITING_AFTER, Uid},
     reconcile::{Api, Backend, Facts},
 };
 use crate::material::{Context, Fault, Held, Notice, Subject};
@@ -167,7 +167,7 @@ impl PodController {
             Some(Err(_)) | None => {
                 entry.supply = Supply::Reading;
                 if kind == CallKind::Create && entry.show_creating_at.is_none() {
-                    let at = now + SHOW_CREATING_AFTER;
+                    let at = now + SHOW_WAITING_AFTER;
                     entry.show_creating_at = Some(at);
                     self.enqueue_about(at, uid);
                 }
