@@ -246,6 +246,7 @@ impl Work {
         loop {
             let wake = self.next_wake();
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 sighting = self.sight.next() => self.take_in(&sighting),
                 Ok(()) = self.ownership.changed() => self.ownership_changed(),
@@ -253,8 +254,17 @@ impl Work {
                 Ok(()) = self.wanted.changed() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
+            // A Node whose creation is under way is not known yet, and could not be left as it should be.
+            let patience = match self.config.on_shutdown {
+                OnShutdown::Keep => Duration::ZERO,
+                OnShutdown::Cordon | OnShutdown::Deregister => LEAVE_TIMEOUT,
+            };
+            let cut = async {
+                shutdown.cancelled().await;
+                tokio::time::sleep(patience).await;
+            };
             tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = cut => return,
                 () = self.act() => {}
             }
         }
