@@ -187,7 +187,8 @@ soak() {
 	if control_plane "suite: five minutes of faults, alone"; then
 		single "suite: five minutes of faults, alone" env OUTRIGGER_TEST_CLUSTER=real OUTRIGGER_SUITE_PREBUILT=1 \
 			OUTRIGGER_SUITE_TROUBLES=30 OUTRIGGER_SUITE_CALM_ROUNDS=30 OUTRIGGER_SUITE_READY_SECONDS=5 \
-			cargo test --workspace --test suite -- --exact trouble::trouble_on_the_way_and_crashes_behind_it_lose_nothing --nocapture
+			bash -euo pipefail -c 'cargo test --workspace --test suite -- --nocapture --exact \
+				trouble::trouble_on_the_way_and_crashes_behind_it_lose_nothing | tee /dev/stderr | grep -q "^test result: ok. 1 passed"'
 	fi
 	say "build: release"
 	cargo build --release -p outrigger -p outrigger-mock -p outrigger-devcluster -p outrigger-bench

@@ -107,32 +107,6 @@ async fn writes_that_fail_are_made_again() {
 }
 
 #[tokio::test]
-async fn a_status_write_that_finds_no_pod_ends_none_that_nobody_deleted() {
-    let (cluster, api) = own_devcluster("faults-missing").await;
-    let test = Test::on(cluster, "faults_missing").await;
-    let backend = test.backend().await;
-    let _host = test.start(&test.mock(backend.config()));
-    test.node_ready(&test.node()).await;
-    // An API server that has lost its newest objects, or a proxy that leads elsewhere for a moment: the watch, which says
-    // what there is, does not say that the pod is gone.
-    api.faults().add(Rule {
-        select: status_patches(),
-        action: Action::Status {
-            code: 404,
-            retry_after: None,
-        },
-        times: Some(1),
-    });
-    let made = test.create(test.pod("missing", json!({}))).await;
-    let pod = test.running("missing").await;
-    assert_eq!(uid(&pod), uid(&made));
-    let count = backend.counts().await.pods[&uid(&made)];
-    assert_eq!((count.creates, count.stops, count.removes), (1, 0, 0));
-    test.pods().delete("missing", &Default::default()).await.unwrap();
-    test.gone("missing", &uid(&made)).await;
-}
-
-#[tokio::test]
 async fn watches_that_break_lose_nothing() {
     let (cluster, api) = own_devcluster("faults-watches").await;
     let test = Test::on(cluster, "faults_watches").await;

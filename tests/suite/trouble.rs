@@ -47,7 +47,7 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 /// And with them, not counting the time in which the API server could not be asked. The aim of five seconds is asserted where
 /// nothing else runs beside; among other tests only that nobody waits for a back-off that has grown.
 fn ready_after_faults_within() -> Duration {
-    let seconds = std::env::var("OUTRIGGER_SUITE_READY_SECONDS").map_or(20, |seconds| seconds.parse().unwrap());
+    let seconds = std::env::var("OUTRIGGER_SUITE_READY_SECONDS").map_or(15, |seconds| seconds.parse().unwrap());
     Duration::from_secs(seconds)
 }
 

@@ -196,10 +196,10 @@ async fn identify(clients: &Clients, config: &HostConfig, shutdown: &Cancellatio
             trouble = Some(error.class());
             tracing::warn!(server = %clients.server(), %error, "unable to reach the cluster, retrying");
         }
-        let wait = backoff.next_delay().max(error.retry_after().unwrap_or_default());
+        let least = error.retry_after().unwrap_or_default();
         tokio::select! {
             () = shutdown.cancelled() => return None,
-            () = tokio::time::sleep(wait) => {}
+            () = clients.status.pause(least, backoff.next_delay()) => {}
         }
     }
 }

@@ -159,7 +159,7 @@ impl NodeIdentity {
                             let error: &(dyn std::error::Error + 'static) = &error;
                             tracing::warn!(node = self.node, error, "node has no new certificate, retrying");
                         }
-                        tokio::time::sleep(backoff.next_delay()).await;
+                        self.bootstrap.status.pause(Duration::ZERO, backoff.next_delay()).await;
                     }
                 }
             }

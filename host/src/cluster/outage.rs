@@ -2,8 +2,8 @@
 //!
 //! All that ask it wait longer and longer while it fails, each by itself, and would go on waiting after its return. In
 //! their place one probe looks twice a second; what waits is told as soon as the server is ready again, and comes within a
-//! second, scattered. The probe is `/readyz`, which every authenticated caller may ask (`system:public-info-viewer`) and
-//! which fails while the store behind the server does. A server that fails only for some is no outage: their back-off is
+//! second, scattered. The probe is `/readyz`, which every authenticated caller may ask (`system:public-info-viewer`; where it
+//! may not, the refusal is an answer) and which fails while the store behind the server does. A server that fails only for some is no outage: their back-off is
 //! what spares it.
 
 use super::Client;
@@ -186,6 +186,13 @@ mod tests {
         }))
     }
 
+    /// A client of such a server, whose outages are watched over there.
+    fn watched(status: &watch::Sender<u16>) -> (Outage, Client) {
+        let outage = Outage::new(server(status));
+        let client = server(status).within(&outage);
+        (outage, client)
+    }
+
     async fn fail(client: &Client, times: u32) {
         for _ in 0..times {
             client.send(Request::new(Body::empty())).await.unwrap();
@@ -195,8 +202,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_waits_comes_as_soon_as_the_server_is_back() {
         let status = watch::Sender::new(503);
-        let outage = Outage::new(server(&status));
-        let client = server(&status).within(&outage);
+        let (_, client) = watched(&status);
         fail(&client, SUSPICIOUS).await;
         let began = Instant::now();
         let pause = client.pause(Duration::ZERO, Duration::from_secs(60));
@@ -222,8 +228,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_comes_first_does_not_leave_the_others_waiting() {
         let status = watch::Sender::new(503);
-        let outage = Outage::new(server(&status));
-        let client = server(&status).within(&outage);
+        let (_, client) = watched(&status);
         fail(&client, SUSPICIOUS).await;
         let began = Instant::now();
         let pause = client.pause(Duration::ZERO, Duration::from_secs(60));
@@ -240,8 +245,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_server_asked_for_is_kept() {
         let status = watch::Sender::new(429);
-        let outage = Outage::new(server(&status));
-        let client = server(&status).within(&outage);
+        let (_, client) = watched(&status);
         fail(&client, SUSPICIOUS).await;
         let began = Instant::now();
         let pause = client.pause(Duration::from_secs(30), Duration::from_secs(60));
@@ -264,8 +268,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_to_anybody_ends_the_suspicion() {
         let status = watch::Sender::new(503);
-        let outage = Outage::new(server(&status));
-        let client = server(&status).within(&outage);
+        let (outage, client) = watched(&status);
         fail(&client, SUSPICIOUS - 1).await;
         status.send_replace(404);
         fail(&client, 1).await;

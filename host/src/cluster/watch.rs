@@ -37,7 +37,7 @@ const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + WATCH_SECONDS / 10
 const HEALTHY_AFTER: Duration = Duration::from_millis(500);
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_CAP: Duration = Duration::from_secs(10);
-/// The same where the server has answered, though with an error: it is there, and pods wait for what it would tell.
+/// The same where the server is there and only this stream does not last: pods wait for what it would tell.
 const ANSWERED_CAP: Duration = Duration::from_secs(3);
 /// An object of the API is at most 3 MiB on the wire.
 const MAX_LINE: usize = 16 << 20;
@@ -444,11 +444,7 @@ impl Watch {
             ApiError::Malformed(_) => Retry::RELIST,
             _ => retry,
         };
-        let cap = match error {
-            ApiError::Transport(_) | ApiError::Timeout(_) => BACKOFF_CAP,
-            _ => ANSWERED_CAP,
-        };
-        self.wait(error.retry_after().unwrap_or_default(), cap, retry);
+        self.wait(error.retry_after().unwrap_or_default(), BACKOFF_CAP, retry);
         Err(error)
     }
 

@@ -327,10 +327,10 @@ impl PodController {
         let first = entry.write_retry.backoff.failures() == 1;
         let identity = entry.identity.clone();
         self.enqueue_at(at, uid);
-        if !first || missing {
-            tracing::debug!(pod = %identity.name, namespace = %identity.namespace, %error, "unable to write pod yet");
-        } else if error.is_retryable() {
-            // The watch speaks for the connection; a line for each of ten thousand pods would say no more.
+        if !first {
+            tracing::debug!(pod = %identity.name, namespace = %identity.namespace, %error, "still unable to write pod");
+        } else if error.is_retryable() || missing {
+            // The watch speaks for the connection, and for what is gone; a line for each of ten thousand pods would say no more.
             tracing::debug!(pod = %identity.name, namespace = %identity.namespace, %error, "unable to write pod, retrying");
         } else {
             tracing::warn!(pod = %identity.name, namespace = %identity.namespace, node = %identity.node, %error,

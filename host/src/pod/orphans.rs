@@ -109,11 +109,6 @@ impl PodController {
             .collect();
         let uids: HashSet<&str> = unknown.iter().map(|report| report.identity.uid.as_str()).collect();
         let slot = &mut self.providers[provider];
-        // What is on its way out is no question any more.
-        let unknown: Vec<&PodReport> = unknown
-            .into_iter()
-            .filter(|report| !slot.sweeping.contains(report.identity.uid.as_str()))
-            .collect();
         slot.orphans.retain(|uid, _| uids.contains(&**uid));
         for report in &unknown {
             slot.orphans.entry(report.identity.uid.as_str().into()).or_insert(now);
@@ -131,6 +126,8 @@ impl PodController {
         }
         let due: Vec<&PodReport> = unknown
             .into_iter()
+            // What is on its way out is no question any more.
+            .filter(|report| !slot.sweeping.contains(report.identity.uid.as_str()))
             .filter(|report| {
                 slot.orphans
                     .get(report.identity.uid.as_str())

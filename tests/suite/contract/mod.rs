@@ -24,3 +24,4 @@ mod stats;
 mod streaming;
 mod top;
 mod virtual_kubelet;
+mod way;

@@ -59,6 +59,14 @@ impl Recording {
             .position(|seen| seen.pod.metadata.name.as_deref() == Some(name) && wanted(seen))
     }
 
+    /// How many states of a pod there were up to when it was first Ready; at first it is only there.
+    pub fn states(&self, name: &str) -> usize {
+        let end = self.ready(name).map_or(0, |ready| ready + 1);
+        let seen = self.seen.lock().unwrap();
+        let of_it = |seen: &&Seen| seen.pod.metadata.name.as_deref() == Some(name);
+        seen[..end].iter().filter(of_it).count()
+    }
+
     /// When a pod was first there.
     pub fn came(&self, name: &str) -> Option<usize> {
         self.position(name, |_| true)

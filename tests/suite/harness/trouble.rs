@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::HeaderValue;
+use http::Method;
 use http::Request;
 use http::Response;
 use http::StatusCode;
@@ -30,6 +31,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
@@ -59,6 +62,12 @@ pub enum Trouble {
     ShortWatches(Duration),
     /// Every watch asks for a past that the server no longer knows: the answer is its own 410.
     Forgotten,
+    /// Every write of a pod's status is answered 404.
+    Amnesia,
+    /// Every request for a token waits this long.
+    SlowTokens(Duration),
+    /// Every Node that is created is there at once, and answered this much later.
+    SlowNodes(Duration),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,6 +81,7 @@ struct State {
 #[derive(Debug)]
 pub struct TroubledWay {
     state: watch::Sender<State>,
+    forgotten: Arc<AtomicUsize>,
     kubeconfig: PathBuf,
     accepting: AbortHandle,
 }
@@ -83,6 +93,8 @@ type Forward = dyn Fn(Request<Body>) -> BoxFuture<'static, Result<Response<Incom
 #[derive(Clone)]
 struct Upstream {
     server: Uri,
+    /// Answers of [`Trouble::Amnesia`].
+    forgotten: Arc<AtomicUsize>,
     forward: Arc<Forward>,
 }
 
@@ -99,7 +111,9 @@ impl TroubledWay {
         connector.enforce_http(false);
         let client = legacy::Client::builder(TokioExecutor::new())
             .build(config.rustls_https_connector_with_connector(connector).unwrap());
+        let forgotten = Arc::<AtomicUsize>::default();
         let upstream = Upstream {
+            forgotten: Arc::clone(&forgotten),
             server: config.cluster_url.clone(),
             forward: Arc::new(move |request| Box::pin(client.request(request))),
         };
@@ -129,6 +143,7 @@ impl TroubledWay {
         std::fs::write(&own, serde_yaml::to_string(&file).unwrap()).unwrap();
         Self {
             state,
+            forgotten,
             kubeconfig: own,
             accepting,
         }
@@ -137,6 +152,11 @@ impl TroubledWay {
     /// For whoever is to go this way.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// How many writes were answered as if there were no such pod.
+    pub fn forgotten(&self) -> usize {
+        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// Makes trouble, or ends it.
@@ -196,11 +216,18 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, mut state: watch::Receiver<S
 
 async fn answer(mut request: Request<Incoming>, state: watch::Receiver<State>, upstream: Upstream) -> Response<Body> {
     let trouble = state.borrow().trouble;
+    let path = request.uri().path().to_owned();
+    let creates_node = request.method() == Method::POST && path == "/api/v1/nodes";
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
     match trouble {
         Trouble::Busy => return refuse(StatusCode::TOO_MANY_REQUESTS),
         Trouble::Broken => return refuse(StatusCode::SERVICE_UNAVAILABLE),
         Trouble::Slow(delay) => tokio::time::sleep(delay).await,
+        Trouble::Amnesia if path.contains("/pods/") && path.ends_with("/status") => {
+            upstream.forgotten.fetch_add(1, Ordering::Relaxed);
+            return refuse(StatusCode::NOT_FOUND);
+        }
+        Trouble::SlowTokens(delay) if path.ends_with("/token") => tokio::time::sleep(delay).await,
         _ => {}
     }
     let mut target = request.uri().to_string();
@@ -213,6 +240,11 @@ async fn answer(mut request: Request<Incoming>, state: watch::Receiver<State>, u
     let Ok(answer) = (upstream.forward)(request.map(|body| body.boxed_unsync())).await else {
         return refuse(StatusCode::BAD_GATEWAY);
     };
+    if let Trouble::SlowNodes(delay) = trouble
+        && creates_node
+    {
+        tokio::time::sleep(delay).await;
+    }
     let Trouble::ShortWatches(life) = trouble else {
         return answer.map(|body| body.boxed_unsync());
     };

@@ -89,7 +89,8 @@ impl Bundles {
                     self.fail(&board, id, error.to_string());
                 }
             }
-            tokio::time::sleep(AGAIN.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+            let again = AGAIN.mul_f64(0.8 + 0.4 * fastrand::f64());
+            reach.trunks.requests.pause(Duration::ZERO, again).await;
         }
     }
 

@@ -89,6 +89,8 @@ trait Issuer: Send + Sync {
     fn issue(&self, quietly: bool) -> impl Future<Output = Result<Issued, Error>> + Send;
     fn tell(&self, found: Found<Arc<PodCertificate>>);
     fn pod(&self) -> &PodIdentity;
+    /// Waits before the next try: for `delay`, or until the API server is back, but not less than `least`.
+    fn pause(&self, least: Duration, delay: Duration) -> impl Future<Output = ()> + Send;
 }
 
 impl Certifier {
@@ -212,6 +214,10 @@ impl Issuer for Certifier {
     fn pod(&self) -> &PodIdentity {
         &self.pod
     }
+
+    fn pause(&self, least: Duration, delay: Duration) -> impl Future<Output = ()> + Send {
+        self.reach.trunks.requests.pause(least, delay)
+    }
 }
 
 /// Keeps a certificate that is good as long as there can be one.
@@ -239,15 +245,14 @@ async fn keep(issuer: &impl Issuer) {
                     }
                     return issuer.tell(Found::Unavailable(error.to_string()));
                 }
-                let (tells, pause) = match &error {
+                let (tells, least) = match &error {
                     Error::Api(error) => (failures.tells(error), error.retry_after().unwrap_or_default()),
                     _ => (true, Duration::ZERO),
                 };
-                let wait = backoff.next_delay().max(pause);
                 if good.is_none() && tells {
                     issuer.tell(Found::Unavailable(error.to_string()));
                 }
-                tokio::time::sleep(wait).await;
+                issuer.pause(least, backoff.next_delay()).await;
             }
         }
     }
@@ -408,6 +413,10 @@ mod tests {
 
         fn pod(&self) -> &PodIdentity {
             &self.pod
+        }
+
+        async fn pause(&self, least: Duration, delay: Duration) {
+            tokio::time::sleep(delay.max(least)).await;
         }
     }
 

@@ -203,9 +203,14 @@ async fn pods_that_run_already_leave_room_for_those_that_wait() {
 async fn what_failed_while_the_server_was_away_is_asked_for_as_soon_as_it_is_back() {
     let down = (0..12).map(|_| Err(ApiError::Transport("down".into())));
     let kept = keep(down);
-    while kept.fake.asked().len() < 12 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    let all_asked = async {
+        while kept.fake.asked().len() < 12 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3600), all_asked)
+        .await
+        .unwrap();
     let back = Instant::now();
     kept.fake.returned.send_replace(Some(back));
     let token = async { while !matches!(kept.next().await, Found::Here(_)) {} };
