@@ -31,7 +31,7 @@ pub struct KubeletConfig {
     /// in memory.
     pub cert_directory: Option<PathBuf>,
     /// Whether nodes declare `ExtendWebSocketsToKubelet` (KEP-4006): from 1.36 on, API servers then pass WebSockets of
-    /// exec, attach and port-forward through, rather than to speak SPDY to the node.
+    /// exec, attach and port-forward through, rather than to speak SPDY to the node; older ones take no notice.
     pub extend_web_sockets: bool,
     /// One port for all nodes, each below `/nodes/NAME`, instead of one for each; 0 takes any free one.
     pub shared_listener: Option<u16>,
@@ -94,7 +94,7 @@ impl Default for KubeletConfig {
             authorization: Authorization::default(),
             serving_cert: ServingCert::default(),
             cert_directory: None,
-            extend_web_sockets: false,
+            extend_web_sockets: true,
             shared_listener: None,
             cluster_dns: Vec::new(),
             // As nearly every cluster is made.
