@@ -9,6 +9,11 @@ use std::{error::Error, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Pods are many small pieces that come and go together. The system's allocator spends a third more CPU on each, and keeps
+/// their room when they have gone.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cli::dispatch(std::env::args_os(), host)
 }

@@ -264,10 +264,12 @@ impl PodController {
                 let changed_meanwhile = entry.status_stale;
                 let echoed = view::key(&reply.body).is_some_and(|key| entry.knows(&key.resource_version));
                 // Where the watch was faster, the answer brings nothing.
+                let mut applied = false;
                 if !echoed {
                     match view::head(&reply.body) {
                         Ok(head) => {
-                            if entry.apply(&reply.body, &head, now) {
+                            applied = entry.apply(&reply.body, &head, now);
+                            if applied {
                                 // What the answer shows is what was sent: nothing to compare.
                                 entry.status_stale = changed_meanwhile;
                             }
@@ -279,6 +281,10 @@ impl PodController {
                 }
                 if let Some(at) = entry.overdue_at {
                     self.enqueue_at(at, uid);
+                }
+                if applied {
+                    // One that waited long for this write was packed meanwhile.
+                    self.line_up(uid, now);
                 }
                 self.recount(uid);
             }

@@ -22,6 +22,7 @@ use names::Names;
 use own::Own;
 use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
+use rustls::server::ServerSessionMemoryCache;
 use std::net::IpAddr;
 use std::sync::Arc;
 use store::Store;
@@ -51,6 +52,10 @@ impl Keeper {
     }
 }
 
+/// Sessions of a node's callers that can be resumed: there is room for all of them from the start, and there may be a
+/// thousand nodes. API servers and metrics-server are few.
+const RESUMABLE: usize = 16;
+
 /// The TLS side of one node's port.
 pub(super) fn build(config: &Config) -> Result<(ServerConfig, Keeper), Error> {
     let access = &config.access;
@@ -67,10 +72,11 @@ pub(super) fn build(config: &Config) -> Result<(ServerConfig, Keeper), Error> {
             (own.shown(), Some(own))
         }
     };
-    let tls = ServerConfig::builder_with_provider(access.crypto())
+    let mut tls = ServerConfig::builder_with_provider(access.crypto())
         .with_safe_default_protocol_versions()
         .map_err(Error::Certificate)?
         .with_client_cert_verifier(access.ask())
         .with_cert_resolver(shown);
+    tls.session_storage = ServerSessionMemoryCache::new(RESUMABLE);
     Ok((tls, Keeper(own)))
 }
