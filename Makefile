@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test test-cluster fuzz bench soak cluster fmt deny
+.PHONY: help demo build check test test-cluster fuzz bench profile soak cluster fmt deny
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -33,6 +33,10 @@ bench: ## host beside ideal responder and kwok, on one node and on many, and str
 	@if PATH=$$PATH:/usr/local/go/bin command -v go >/dev/null; then set -x; $(TARGET)/release/pod-churn streams; $(TARGET)/release/pod-churn --cluster real; \
 	else echo "SKIPPED streams, and pod-churn on the real control plane: there is no Go; install Go 1.26 or newer from https://go.dev/dl/"; fi
 	@TARGET=$(TARGET) tests/bench/scale.sh bench
+
+profile: ## a flame graph and a heap profile of the host under pod-churn; needs perf and perl
+	cargo build --release --package outrigger --package outrigger-mock --package outrigger-devcluster --package outrigger-bench
+	@TARGET=$(TARGET) tests/bench/profile.sh
 
 soak: ## the long versions of tests and benches, and the previous minor of Kubernetes; about two hours
 	@tests/suites.sh soak

@@ -9,6 +9,7 @@ pub mod config;
 pub mod files;
 pub mod material;
 pub mod node;
+mod packing;
 pub mod plugin;
 pub mod pod;
 pub mod server;

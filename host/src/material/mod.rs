@@ -25,6 +25,7 @@ mod registry;
 mod resolve;
 mod resolver;
 mod resource;
+mod token;
 mod view;
 mod volume;
 mod wants;
@@ -32,9 +33,10 @@ mod wants;
 pub use dns::read_resolv_conf;
 pub use fault::{Fault, FaultKind, Held, Kind, Notice, ObjectRef};
 pub use live::{Changes, Lives, Subject};
-pub use model::{ConfigMapData, PodCertificate, SecretData, Service, ServiceLinks, ServicePort, Token};
+pub use model::{ConfigMapData, PodCertificate, SecretData, Service, ServiceLinks, ServicePort};
 pub use objects::{Context, Found, Objects, Resolved};
 pub use resolve::{references, resolve};
+pub use token::Token;
 pub use wants::{LabelSelector, Operator, PodCertificateSpec, References, Requirement, TokenSpec, TrustBundleSpec};
 
 #[cfg(test)]

@@ -30,13 +30,6 @@ pub struct SecretData {
     pub immutable: bool,
 }
 
-/// A service-account token as a TokenRequest answered it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token {
-    /// The token itself.
-    pub token: String,
-}
-
 /// A key and the certificate that a PodCertificateRequest answered for it, both PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PodCertificate {
@@ -86,7 +79,7 @@ macro_rules! hide {
         }
     )*};
 }
-hide!(ConfigMapData: data, SecretData: data, Token: token, PodCertificate: chain);
+hide!(ConfigMapData: data, SecretData: data, PodCertificate: chain);
 
 impl ConfigMapData {
     /// Reads a `v1.ConfigMap`.

@@ -2,7 +2,8 @@
 
 use super::{
     Notice,
-    model::{ConfigMapData, PodCertificate, SecretData, ServiceLinks, Token},
+    model::{ConfigMapData, PodCertificate, SecretData, ServiceLinks},
+    token::Token,
     wants::{PodCertificateSpec, TokenSpec, TrustBundleSpec},
 };
 use outrigger_plugin::{Dns, Materials, Support};

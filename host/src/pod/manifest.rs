@@ -5,22 +5,17 @@
 //! microseconds each, so a pod that changes is left as it is: nothing of this is on the way from its creation to Ready.
 
 use super::entry::Uid;
+use crate::packing::{Models, Packed};
 use bytes::Bytes;
-use lz4_flex::block;
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 /// What has not changed for so long is packed.
 const REST: Duration = Duration::from_secs(1);
-/// Models that are tried for new pods.
-const MODELS: usize = 8;
-/// One that is larger makes a poor model: it is kept as long as any pod that is like it.
-const LARGEST_MODEL: usize = 16 << 10;
-/// What packing leaves more of, as a part of the whole, was not like the model.
-const UNLIKE: usize = 3;
+/// Hundredths that may be left: pods of a template leave a tenth.
+const LIKE: usize = 33;
 
 /// The bytes of a pod.
 #[derive(Debug, Default)]
@@ -31,11 +26,7 @@ pub enum Manifest {
     /// As they came, without managed fields.
     Plain(Bytes),
     /// By what it differs from a model.
-    Packed {
-        packed: Box<[u8]>,
-        length: u32,
-        model: Arc<[u8]>,
-    },
+    Packed(Packed),
 }
 
 impl Manifest {
@@ -44,28 +35,25 @@ impl Manifest {
         match self {
             Self::None => Bytes::new(),
             Self::Plain(bytes) => bytes.clone(),
-            Self::Packed { packed, length, model } => {
-                let bytes = block::decompress_with_dict(packed, *length as usize, model);
-                // It was packed here, in memory: what can't be unpacked is a fault, and reads as an object without content.
-                bytes.map_or_else(
-                    |error| {
-                        tracing::error!(%error, "unable to unpack a pod");
-                        Bytes::new()
-                    },
-                    Bytes::from,
-                )
-            }
+            Self::Packed(packed) => packed.read().into(),
         }
     }
 }
 
 /// Packs the manifests of pods at rest.
-#[derive(Debug, Default)]
 pub struct Press {
-    /// The one that was of use last comes first.
-    models: VecDeque<Arc<[u8]>>,
+    models: Models,
     /// Pods in the order of their time, with the version that they had.
     line: VecDeque<(Instant, Uid, u64)>,
+}
+
+impl Default for Press {
+    fn default() -> Self {
+        Self {
+            models: Models::new(LIKE),
+            line: VecDeque::new(),
+        }
+    }
 }
 
 impl Press {
@@ -87,25 +75,10 @@ impl Press {
 
     /// Packs a manifest, if it is not.
     pub fn pack(&mut self, manifest: &mut Manifest) {
-        let Manifest::Plain(bytes) = manifest else { return };
-        let Ok(length) = u32::try_from(bytes.len()) else { return };
-        let alike = self.models.iter().enumerate().find_map(|(index, model)| {
-            let packed = block::compress_with_dict(bytes, model);
-            (packed.len() * UNLIKE <= bytes.len()).then_some((index, packed))
-        });
-        if let Some((index, packed)) = alike
-            && let Some(model) = self.models.remove(index)
+        if let Manifest::Plain(bytes) = manifest
+            && let Some(packed) = self.models.pack(bytes)
         {
-            *manifest = Manifest::Packed {
-                packed: packed.into(),
-                length,
-                model: model.clone(),
-            };
-            self.models.push_front(model);
-        } else if bytes.len() <= LARGEST_MODEL {
-            // The next ones may be like it.
-            self.models.truncate(MODELS - 1);
-            self.models.push_front(Arc::from(&**bytes));
+            *manifest = Manifest::Packed(packed);
         }
     }
 }
@@ -125,7 +98,7 @@ mod tests {
         match manifest {
             Manifest::None => 0,
             Manifest::Plain(bytes) => bytes.len(),
-            Manifest::Packed { packed, .. } => packed.len(),
+            Manifest::Packed(packed) => packed.len(),
         }
     }
 
@@ -151,33 +124,6 @@ mod tests {
             }
         }
         assert_eq!(Manifest::None.read(), Bytes::new());
-    }
-
-    #[test]
-    fn models_are_few_and_those_in_use_outlive_their_place() {
-        let mut press = Press::default();
-        let mut kept = Vec::new();
-        for number in 0..3 * MODELS {
-            // Nothing that two of them share.
-            let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(2_000).collect();
-            for name in ["x", "y"] {
-                let whole = Bytes::from(format!("{noise}{name}{number}"));
-                let mut manifest = Manifest::Plain(whole.clone());
-                press.pack(&mut manifest);
-                kept.push((manifest, whole));
-            }
-        }
-        assert_eq!(press.models.len(), MODELS);
-        assert!(kept.iter().all(|(manifest, whole)| manifest.read() == *whole));
-        let packed = kept
-            .iter()
-            .filter(|(manifest, _)| matches!(manifest, Manifest::Packed { .. }));
-        assert_eq!(packed.count(), 3 * MODELS, "one of each pair");
-        // What is too large for a model is left as it is.
-        let mut large = Manifest::Plain(Bytes::from(vec![b'x'; LARGEST_MODEL + 1]));
-        press.models.clear();
-        press.pack(&mut large);
-        assert!(press.models.is_empty());
     }
 
     #[test]

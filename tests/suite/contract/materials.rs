@@ -422,6 +422,52 @@ async fn a_certificate_is_asked_for_and_comes_with_its_key() {
     assert_eq!(key["secret"], true);
 }
 
+#[tokio::test]
+async fn certificates_have_keys_of_every_type_of_the_api() {
+    // The suite's signer can't read requests of the last one; the API server has checked what it accepts.
+    const TYPES: [&str; 5] = ["ED25519", "ECDSAP384", "RSA3072", "RSA4096", "ECDSAP521"];
+    let test = Test::new("materials_key_types").await;
+    let Some(requests) = certificates_api(&test, "PodCertificateRequest", "podcertificaterequests").await else {
+        return skip(&test.id, "this cluster has no PodCertificateRequests");
+    };
+    let requests: Api<DynamicObject> = Api::namespaced_with(test.client.clone(), &test.id, &requests);
+    let _host = test.start(&test.mock(json!({})));
+    test.node_ready(&test.node()).await;
+    for kind in TYPES {
+        let name = kind.to_lowercase();
+        let source = json!({ "podCertificate": {
+            "signerName": "suite.outrigger.dev/signer", "keyType": kind, "credentialBundlePath": "bundle.pem",
+        }});
+        let spec = json!({ "volumes": [{ "name": "identity", "projected": { "sources": [source] } }] });
+        test.create(pod(&test, &name, spec, json!({}))).await;
+        let request = eventually(
+            SOON,
+            &format!("a certificate with a key of type {kind} is asked for"),
+            || async {
+                let all = requests
+                    .list(&Default::default())
+                    .await
+                    .map_err(|error| error.to_string())?;
+                let asked = |request: &DynamicObject| request.data["spec"]["podName"] == json!(name);
+                all.items
+                    .into_iter()
+                    .find(asked)
+                    .ok_or_else(|| "there is no request".to_owned())
+            },
+        )
+        .await;
+        if kind == "ECDSAP521" {
+            continue;
+        }
+        let chain = sign(&requests, &request).await;
+        test.running(&name).await;
+        let shown = look(&test, &name).await.unwrap();
+        let bundle = shown.text("identity/bundle.pem").unwrap();
+        assert!(bundle.starts_with("-----BEGIN PRIVATE KEY-----"), "{kind}");
+        assert!(bundle.ends_with(&chain.pem), "{kind}: {bundle}");
+    }
+}
+
 /// Everything that a host tells, and where: to the log, to the cluster, and on its node's kubelet port.
 async fn told(test: &Test, host: &Host) -> Vec<(String, String)> {
     let mut told = vec![

@@ -7,6 +7,7 @@
 use super::{
     Found, ThingId,
     board::{Board, News},
+    keys::{self, Key},
     reach::{Failures, Reach},
 };
 use crate::{
@@ -19,7 +20,6 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use outrigger_plugin::PodIdentity;
-use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde::Deserialize;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -50,10 +50,8 @@ pub struct Certifier {
 enum Error {
     #[error("{0}")]
     Api(#[from] ApiError),
-    #[error("unable to make a key or a certificate request: {0}")]
-    Make(#[from] rcgen::Error),
-    #[error("key type {0:?} is not among those that this host makes: use ED25519, ECDSAP256 or ECDSAP384")]
-    KeyType(String),
+    #[error(transparent)]
+    Key(#[from] keys::Error),
     #[error("the API server has no PodCertificateRequests")]
     NoApi,
     /// The signer's last word.
@@ -71,7 +69,7 @@ enum Error {
 
 impl Error {
     fn is_final(&self) -> bool {
-        matches!(self, Self::KeyType(_) | Self::Refused { .. } | Self::Make(_))
+        matches!(self, Self::Key(_) | Self::Refused { .. })
     }
 }
 
@@ -100,10 +98,8 @@ impl Certifier {
     }
 
     async fn ask(&self, quietly: bool) -> Result<Issued, Error> {
-        let key = generate(&self.spec.key_type)?;
-        let mut empty = CertificateParams::default();
-        empty.distinguished_name = DistinguishedName::new();
-        let stub = STANDARD.encode(empty.serialize_request(&key)?.der());
+        let Key { pem, request } = Key::make(&self.spec.key_type).await?;
+        let stub = STANDARD.encode(request);
         let (path, name) = {
             let _turn = self.reach.request().await;
             let version = self.reach.certificates_version(REQUESTS).await?.ok_or(Error::NoApi)?;
@@ -118,10 +114,7 @@ impl Certifier {
         let answer = tokio::time::timeout(ANSWER, self.answer(&path, &name)).await;
         let (chain, renew_at, good_until) = answer.unwrap_or(Err(Error::Unanswered(name)))?;
         Ok(Issued {
-            certificate: PodCertificate {
-                key: key.serialize_pem(),
-                chain,
-            },
+            certificate: PodCertificate { key: pem, chain },
             renew_at,
             good_until,
         })
@@ -258,17 +251,6 @@ async fn keep(issuer: &impl Issuer) {
     }
 }
 
-/// A private key of a type as the API names it. RSA and P-521 take a library that is not here.
-fn generate(kind: &str) -> Result<KeyPair, Error> {
-    let algorithm = match kind {
-        "ED25519" => &rcgen::PKCS_ED25519,
-        "ECDSAP256" => &rcgen::PKCS_ECDSA_P256_SHA256,
-        "ECDSAP384" => &rcgen::PKCS_ECDSA_P384_SHA384,
-        other => return Err(Error::KeyType(other.to_owned())),
-    };
-    Ok(KeyPair::generate_for(algorithm)?)
-}
-
 /// The chain and its times; `None` while the request is open.
 fn read(raw: &[u8], name: &str) -> Result<Option<(String, Timestamp, Timestamp)>, Error> {
     #[derive(Deserialize)]
@@ -358,16 +340,6 @@ mod tests {
         );
         let failed = json!([{ "type": "Failed", "status": "True" }]);
         assert!(answer(json!({ "conditions": failed })).is_err());
-    }
-
-    #[test]
-    fn keys_are_of_the_type_that_is_asked_for() {
-        for kind in ["ED25519", "ECDSAP256", "ECDSAP384"] {
-            let key = generate(kind).unwrap();
-            assert!(key.serialize_pem().starts_with("-----BEGIN PRIVATE KEY-----"), "{kind}");
-        }
-        let error = generate("RSA3072").err().unwrap();
-        assert!(error.is_final() && error.to_string().contains("ECDSAP256"), "{error}");
     }
 
     /// What a signer answers, one after the other: when to renew and how long it is good, in seconds from now.

@@ -21,6 +21,7 @@ mod bundles;
 mod certificates;
 mod follow;
 mod groups;
+mod keys;
 mod reach;
 mod services;
 mod tokens;

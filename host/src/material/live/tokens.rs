@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cluster::{ApiError, Returns, raw},
-    material::{Token, TokenSpec},
+    material::{Token, TokenSpec, token::Press},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use outrigger_plugin::PodIdentity;
@@ -113,9 +113,7 @@ fn read(raw: &[u8], spec: &TokenSpec) -> Result<Issued, ApiError> {
     // from when it was asked.
     let seconds = request.spec.expiration_seconds.unwrap_or(spec.expiration_seconds);
     Ok(Issued {
-        token: Token {
-            token: request.status.token,
-        },
+        token: request.status.token.into(),
         life: Duration::from_secs(seconds),
     })
 }
@@ -175,6 +173,7 @@ pub struct Keeper<I> {
     asking: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Of those being asked for, the ones that no pod waits for.
     renewals: usize,
+    press: Press,
 }
 
 struct Kept {
@@ -203,6 +202,7 @@ impl<I: Issuer> Keeper<I> {
             others: VecDeque::new(),
             asking: FuturesUnordered::new(),
             renewals: 0,
+            press: Press::default(),
         }
     }
 
@@ -318,7 +318,7 @@ impl<I: Issuer> Keeper<I> {
                 kept.good_until = Some(asked + issued.life);
                 (
                     asked + renew_after(issued.life),
-                    Some(Found::Here(Arc::new(issued.token))),
+                    Some(Found::Here(Arc::new(self.press.pack(issued.token)))),
                 )
             }
             Err(error) => kept.failed(&error, now),

@@ -40,9 +40,7 @@ impl Issuer for Fake {
         let answer = self.answers.lock().unwrap().pop_front();
         let life = answer.unwrap_or(Ok(spec.expiration_seconds))?;
         Ok(Issued {
-            token: Token {
-                token: format!("token-{number}"),
-            },
+            token: format!("token-{number}").into(),
             life: Duration::from_secs(life),
         })
     }
@@ -118,7 +116,7 @@ impl Tried {
 
     async fn token(&self) -> String {
         match self.next().await {
-            Found::Here(token) => token.token.clone(),
+            Found::Here(token) => token.read(),
             other => panic!("{other:?}"),
         }
     }

@@ -179,9 +179,7 @@ fn keys_that_are_no_names_are_named_once() {
 #[test]
 fn nothing_that_is_shown_holds_a_secret() {
     let mut world = World::new();
-    world.token = Found::Here(std::sync::Arc::new(crate::material::Token {
-        token: "hunter2".into(),
-    }));
+    world.token = Found::Here(std::sync::Arc::new("hunter2".to_owned().into()));
     let mut spec = from("secretKeyRef", "login", "password", false);
     spec["containers"][0]["args"] = json!(["$(X)"]);
     spec["volumes"] = json!([

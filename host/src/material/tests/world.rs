@@ -72,9 +72,7 @@ impl World {
                     Found::Unavailable("secrets \"forbidden\" is forbidden".to_owned()),
                 ),
             ]),
-            token: Found::Here(Arc::new(Token {
-                token: "token-of-web".to_owned(),
-            })),
+            token: Found::Here(Arc::new(Token::from("token-of-web".to_owned()))),
             bundles: BTreeMap::new(),
             certificate: Found::Here(Arc::new(PodCertificate {
                 key: "KEY\n".to_owned(),

@@ -115,7 +115,7 @@ impl Resolver<'_, '_> {
             secret: true,
             ..attributes
         };
-        payload.add(&source.path, token.token.clone().into_bytes(), attributes);
+        payload.add(&source.path, token.read().into_bytes(), attributes);
         Ok(payload)
     }
 
