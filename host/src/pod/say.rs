@@ -29,7 +29,8 @@ impl PodController {
         let Some(report) = self.pods.get(uid).and_then(|entry| entry.report.as_ref()) else {
             return;
         };
-        let running = report.containers.iter().filter(|container| is_running(container));
+        let all = report.init_containers.iter().chain(&report.containers);
+        let running = all.filter(|container| is_running(container));
         let names: Vec<String> = running.map(|container| container.name.clone()).collect();
         for name in names {
             self.say(uid, false, "Killing", format!("Stopping container {name}"));

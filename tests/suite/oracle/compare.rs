@@ -82,6 +82,7 @@ pub async fn courses(test: &Test, watch: &Watch, name: &str, case: &Case) {
             });
         }
         if Instant::now() >= deadline || differences::refused(name, &differences).is_empty() {
+            println!("{}{}", watch.story(THEIRS), watch.story(OURS));
             println!("{name}: {theirs} writes of a status by the kubelet, {our} by ours");
             return assert_allowed(name, &differences);
         }

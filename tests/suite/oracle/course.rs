@@ -10,6 +10,7 @@ use kube::api::WatchEvent;
 use kube::api::WatchParams;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -89,6 +90,28 @@ impl Watch {
             }
         }
         facts
+    }
+
+    /// A pod's states in a few words each, for people.
+    pub fn story(&self, name: &str) -> String {
+        let mut story = String::new();
+        for state in self.states(name).0 {
+            let status = &state["status"];
+            let lists = ["initContainerStatuses", "containerStatuses"].map(|list| status[list].as_array());
+            let short = lists
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|one| format!("{} {} run {}", one["name"], one["state"], one["restartCount"]));
+            let short: Vec<_> = short.collect();
+            let going = if state["metadata"]["deletionTimestamp"].is_null() {
+                ""
+            } else {
+                ", to go"
+            };
+            let _ = writeln!(story, "{name} {}{going}: {}", status["phase"], short.join(", "));
+        }
+        story
     }
 
     /// How many times the status of a pod was written.

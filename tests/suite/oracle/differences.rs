@@ -28,7 +28,13 @@ const TABLE: &[Allowed] = &[
     allowed("*", "status.resources*", "a pod's cgroup, which no provider tells; with cgroup v1 the kubelet shows \"no limit\" as a number"),
     allowed("*crashes", "status.*.state.waiting.message", "the mock's own words; the reason is the kubelet's"),
     allowed("sidecar_ends", "event.Normal.Killing*", "providers stop sidecars by themselves, and tell when it has happened"),
-    allowed("unknown_resource", "status.allocatedResources.example.com/gpu", "providers allocate, and do not tell what"),
+    allowed("unready", "event.Warning.Unhealthy*", "the mock probes nothing"),
+    allowed("unready", "event.Warning.FieldsIgnored*", "as this event says"),
+
+    // New in 1.37, and not followed yet: what the whole pod has been allocated, beside what each container has.
+    allowed("burstable", "status.allocatedResources.*", "to come"),
+    allowed("guaranteed", "status.allocatedResources.*", "to come"),
+    allowed("unknown_resource", "status.allocatedResources.*", "to come"),
 
     // Events.
     allowed("*", "event.*.message", "the kubelet changes its words from version to version; its reasons stay"),
@@ -43,6 +49,8 @@ const TABLE: &[Allowed] = &[
     // The last word on a pod that never ran: a kubelet writes it in two steps, and the conditions are of the first.
     allowed("volume deleted", "status.conditions[ContainersReady].*", "ours are of a pod that has failed, as its phase says"),
     allowed("volume deleted", "status.conditions[Ready].*", "likewise"),
+    allowed("init_deleted", "status.conditions[ContainersReady].*", "likewise"),
+    allowed("init_deleted", "status.conditions[Ready].*", "likewise"),
 
     // A kubelet leaves the rest of a refused pod's status empty, and removes even the scheduler's condition.
     allowed("refused *", "status.conditions*", "ours says that it is not ready, for who looks only there"),
@@ -67,6 +75,7 @@ const TABLE: &[Allowed] = &[
     allowed("port paths", "GET stats *", "not redirected to /stats/, which has no page either"),
     allowed("port paths", "POST stats/summary *", "a GET; POST is left from clients that are gone since 1.18"),
     allowed("port pods", "metadata.annotations", "a kubelet notes from where and when it read the pod, which others do not see"),
+    allowed("port runningpods", "metadata.creationTimestamp", "a kubelet tells only what the runtime does"),
     allowed("port pods", "pod.*", "ours name the kind of each pod, too"),
     allowed("port pods*", "container.*", "a kubelet's list is of the state that it read last, which may be an earlier one"),
     allowed("port pods*", "status.podIP*", "likewise"),
