@@ -151,6 +151,8 @@ func kubeletConfig(c *cluster, cgroup string) map[string]any {
 		"enforceNodeAllocatable": []string{}, "oomScoreAdj": 0, "makeIPTablesUtilChains": false,
 		"clusterDNS": []string{"10.96.0.10"}, "clusterDomain": "cluster.local", "resolvConf": inside + "/resolv.conf",
 		"podLogsDir": inside + "/pods", "volumePluginDir": inside + "/volume-plugins",
+		// Logs are read, not kept: none is cut while somebody does.
+		"containerLogMaxSize": "4Gi",
 		// A disk that is full is no subject here.
 		"evictionHard":                map[string]string{"memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "imagefs.inodesFree": "0%"},
 		"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -102,6 +104,30 @@ func isOverlay(dir string) bool {
 	const magic = 0x794c7630
 	var stat syscall.Statfs_t
 	return syscall.Statfs(dir, &stat) == nil && uint32(stat.Type) == magic
+}
+
+// daemons finds the processes of the kubelet and of containerd below the one that is first in its PID namespace.
+func daemons(first int) map[string]int {
+	found := map[string]int{}
+	for unvisited := []int{first}; len(unvisited) > 0; unvisited = unvisited[1:] {
+		// What ends meanwhile has no children any more.
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", unvisited[0]))
+		for _, file := range files {
+			children, _ := os.ReadFile(file)
+			for _, field := range strings.Fields(string(children)) {
+				child, err := strconv.Atoi(field)
+				if err != nil {
+					continue
+				}
+				program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", child))
+				if name := filepath.Base(program); name == "kubelet" || name == "containerd" {
+					found[name] = child
+				}
+				unvisited = append(unvisited, child)
+			}
+		}
+	}
+	return found
 }
 
 // program is a daemon, or a command, of the node's own, with its output in a log that outlives the node.

@@ -23,6 +23,8 @@ type document struct {
 	Port       int    `json:"port"` // the kubelet's
 	Image      string `json:"image"`
 	Supervisor int    `json:"supervisorPid"`
+	// Processes are the daemons, by name, as the machine numbers them; containers have more.
+	Processes map[string]int `json:"processes"`
 }
 
 // leftovers are what a node writes and nobody reads when it is gone; its logs stay.
@@ -144,7 +146,7 @@ func supervise(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("the node is not ready after %v: %w; see %s", patience, unready, filepath.Join(o.dir, "logs"))
 		}
 	}
-	if err := announce(o, c); err != nil {
+	if err := announce(o, c, daemons(command.Process.Pid)); err != nil {
 		return err
 	}
 	select {
@@ -157,9 +159,10 @@ func supervise(ctx context.Context, o options) (err error) {
 }
 
 // announce writes oracle.json at once or not at all, and prints it.
-func announce(o options, c *cluster) error {
+func announce(o options, c *cluster, processes map[string]int) error {
 	data, err := json.MarshalIndent(document{
 		Node: o.name, Address: c.Network.Inside, Port: kubeletPort, Image: appImage, Supervisor: os.Getpid(),
+		Processes: processes,
 	}, "", "  ")
 	if err != nil {
 		return err
