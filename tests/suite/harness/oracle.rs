@@ -41,6 +41,9 @@ impl Oracle {
         let cluster = Cluster::get().await;
         let found = ORACLE.get_or_init(|| async {
             match (cluster.kind, &cluster.no_node_proxy) {
+                (Kind::Real, None) if version(true).await != version(false).await => {
+                    Err("what differs is known of the newest kubelet only: unset CLUSTER_VERSION".to_owned())
+                }
                 (Kind::Real, None) => start(cluster).await,
                 (Kind::Real, Some(reason)) => Err(reason.clone()),
                 _ => Err("a kubelet needs the real control plane: OUTRIGGER_TEST_CLUSTER=real".to_owned()),
@@ -54,6 +57,16 @@ impl Oracle {
             }
         }
     }
+}
+
+/// The version of Kubernetes that is asked for, or the pinned one.
+async fn version(pinned: bool) -> Vec<u8> {
+    let script = artifacts::repository().join("tests/controlplane/cluster.sh");
+    let mut command = tokio::process::Command::new(script);
+    if pinned {
+        command.env_remove("CLUSTER_VERSION");
+    }
+    command.arg("version").output().await.unwrap().stdout
 }
 
 async fn start(cluster: &Cluster) -> Result<Oracle, String> {
