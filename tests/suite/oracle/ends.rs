@@ -64,7 +64,8 @@ async fn one_that_is_deleted_between_two_runs() {
     // A kubelet shows for some seconds that it has ended, and then for how long it waits.
     let between = |pod: &Pod| restarts(pod, "app") == 1 && (crashed(pod) || ended(pod, "app"));
     let case = Case::shell("sleep 2; exit 3", json!({}), between);
-    let case = case.mock(&[("runTime", "2s"), ("exitCode", "3")]);
+    // Ours is there first, and has to wait for the kubelet's.
+    let case = case.mock(&[("runTime", "2s"), ("exitCode", "3"), ("backOff", "1m")]);
     same("crashed_deleted", case.deleted()).await;
 }
 

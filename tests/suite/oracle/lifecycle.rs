@@ -88,7 +88,7 @@ async fn a_pod_whose_readiness_gate_nobody_opens() {
 async fn a_pod_that_takes_longer_than_it_may() {
     let case = Case::shell(
         RUNS_ON,
-        json!({ "activeDeadlineSeconds": 3, "terminationGracePeriodSeconds": 5 }),
+        json!({ "activeDeadlineSeconds": 10, "terminationGracePeriodSeconds": 5 }),
         is_over,
     );
     same("deadline", case).await;
