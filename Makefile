@@ -49,7 +49,7 @@ cluster: ## a real control plane to play with, until ctrl-C; needs Go
 
 fmt: ## formats all sources
 	cargo fmt --all
-	@if PATH=$$PATH:/usr/local/go/bin command -v gofmt >/dev/null; then set -x; PATH=$$PATH:/usr/local/go/bin gofmt -w tests/controlplane tests/interop tests/bench/peer; fi
+	@if PATH=$$PATH:/usr/local/go/bin command -v gofmt >/dev/null; then set -x; PATH=$$PATH:/usr/local/go/bin gofmt -w tests/controlplane tests/interop tests/oracle tests/bench/peer; fi
 
 deny: ## licences, bans and sources of dependencies; advisories too where their database can be reached
 	@.ci/deny

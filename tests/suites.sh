@@ -136,6 +136,7 @@ hermetic() {
 	local name="control plane: sources"
 	if command -v go >/dev/null; then
 		single "$name" env -C tests/controlplane GOWORK=off sh -c 'go vet ./cluster && go test -v -count=1 ./cluster'
+		single "oracle: sources in Go" env -C tests/oracle/node GOWORK=off sh -c 'test -z "$(gofmt -l .. | tee /dev/stderr)" && go vet .'
 		single "interop: sources in Go" env -C tests/interop/client-go GOWORK=off sh -c 'test -z "$(gofmt -l .. | tee /dev/stderr)" && go vet .'
 	else
 		skip_suite "$name" "there is no Go; install Go 1.26 or newer from https://go.dev/dl/"

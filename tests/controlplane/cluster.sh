@@ -7,6 +7,7 @@
 #   cluster.sh run                   start one, print how to use it, take it down at ctrl-C
 #   cluster.sh restart|stop|start --dir D COMPONENT
 #   cluster.sh test                  this directory's own tests, with a cluster
+#   cluster.sh version               print the version of Kubernetes that all of these are of
 #
 # Exit codes: 3 if Go is missing or too old, 64 for a wrong call, 1 for anything else that fails.
 # Environment: CLUSTER_VERSION, a minor (1.37, 1.36) or a whole version (v1.36.3); OUTRIGGER_CACHE, where builds are kept.
@@ -125,6 +126,9 @@ test)
 	go vet ./cluster
 	OUTRIGGER_CLUSTER=$dir OUTRIGGER_CONTROLPLANE=$binary go test -count=1 ./cluster
 	exit
+	;;
+version)
+	echo "$version"
 	;;
 down | restart | stop | start)
 	# By the binary that the cluster runs on, whatever has been built or changed since.

@@ -19,6 +19,7 @@ mod identity;
 mod interop;
 mod kill;
 mod many_nodes;
+mod oracle;
 mod rights;
 mod scale;
 mod skew;

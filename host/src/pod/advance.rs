@@ -162,6 +162,7 @@ impl PodController {
             return false;
         };
         let first_stop = stops && entry.call.is_none();
+        let overdue = first_stop && entry.deletion.is_none() && entry.overdue_at.is_some_and(|at| at <= now);
         entry.call = Some(Call {
             number,
             kind,
@@ -172,6 +173,9 @@ impl PodController {
         if kind == CallKind::Create && entry.show_creating_at.is_none_or(|at| at > soon) {
             entry.show_creating_at = Some(soon);
             self.enqueue_about(soon, uid);
+        }
+        if overdue {
+            self.say(uid, false, "DeadlineExceeded", status::DEADLINE_EXCEEDED);
         }
         if first_stop {
             self.say_killing(uid);

@@ -29,7 +29,8 @@ impl PodController {
         let Some(report) = self.pods.get(uid).and_then(|entry| entry.report.as_ref()) else {
             return;
         };
-        let running = report.containers.iter().filter(|container| is_running(container));
+        let all = report.init_containers.iter().chain(&report.containers);
+        let running = all.filter(|container| is_running(container));
         let names: Vec<String> = running.map(|container| container.name.clone()).collect();
         for name in names {
             self.say(uid, false, "Killing", format!("Stopping container {name}"));
@@ -63,12 +64,22 @@ impl PodController {
         }
     }
 
+    fn say_started(&self, uid: &Uid, container: &ContainerReport) {
+        self.say(uid, false, "Started", format!("Started container {}", container.name));
+    }
+
     fn say_change(&self, uid: &Uid, container: &ContainerReport, before: Option<&ContainerReport>) {
         let Some(entry) = self.pods.get(uid) else { return };
         let restarted = before.is_none_or(|before| before.restart_count != container.restart_count);
         match &container.state {
             ContainerState::Running { .. } if before.is_none_or(|before| !is_running(before)) || restarted => {
-                self.say(uid, false, "Started", format!("Started container {}", container.name));
+                self.say_started(uid, container);
+            }
+            // One that ended before anybody saw it run.
+            ContainerState::Terminated(end)
+                if end.started_at.is_some() && (restarted || before.is_some_and(is_waiting)) =>
+            {
+                self.say_started(uid, container);
             }
             ContainerState::Waiting { reason, .. } if reason == "CrashLoopBackOff" => {
                 let same = before.is_some_and(
@@ -94,6 +105,10 @@ impl PodController {
             _ => {}
         }
     }
+}
+
+fn is_waiting(container: &ContainerReport) -> bool {
+    matches!(container.state, ContainerState::Waiting { .. })
 }
 
 fn is_running(container: &ContainerReport) -> bool {

@@ -85,14 +85,14 @@ async fn open(
     options: &LogOptions,
 ) -> Result<Answer, Refusal> {
     let bad_request = |message: String| (StatusCode::BAD_REQUEST, message);
-    let unknown = || (StatusCode::NOT_FOUND, format!("pod {name:?} does not exist\n"));
+    let unknown = || (StatusCode::NOT_FOUND, format!("pod {name:?} does not exist"));
     let view = backend.find(namespace, name).await.ok_or_else(unknown)?;
     let pod = Pod::read(&view.raw).map_err(|error| {
         tracing::error!(pod = name, namespace, %error, "unable to read a stored pod");
         (StatusCode::INTERNAL_SERVER_ERROR, "unable to read the pod\n".to_owned())
     })?;
     if !pod.has(container) {
-        let message = format!("container {container:?} not found in pod {name:?}\n");
+        let message = format!("container {container:?} not found in pod {name:?}");
         return Err((StatusCode::NOT_FOUND, message));
     }
     if options.one_stream {

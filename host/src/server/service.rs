@@ -121,7 +121,7 @@ impl Service {
 }
 
 fn method_not_allowed(route: Route<'_>) -> Answer {
-    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
     let allowed = HeaderValue::from_static(route.allowed());
     answer.headers_mut().insert(header::ALLOW, allowed);
     answer

@@ -66,12 +66,12 @@ where
     }
 }
 
-pub(super) async fn put_config_map(test: &Test, name: &str, content: Value) {
+pub async fn put_config_map(test: &Test, name: &str, content: Value) {
     put(config_maps(test), name, content).await;
 }
 
 /// A Secret of these texts.
-pub(super) async fn put_secret(test: &Test, name: &str, texts: Value) {
+pub async fn put_secret(test: &Test, name: &str, texts: Value) {
     let encode = |(key, text): (&String, &Value)| {
         let bytes = k8s_openapi::ByteString(text.as_str().unwrap().as_bytes().to_vec());
         (key.clone(), serde_json::to_value(bytes).unwrap())

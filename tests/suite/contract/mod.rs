@@ -25,3 +25,6 @@ mod streaming;
 mod top;
 mod virtual_kubelet;
 mod way;
+
+pub use materials::put_config_map;
+pub use materials::put_secret;

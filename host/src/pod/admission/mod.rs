@@ -50,10 +50,7 @@ impl Used {
 pub fn reject(pod: &Spec<'_>, requests: &Requests, node: &Terms, name: &str, used: &Used) -> Option<Rejection> {
     let os = pod.operating_system();
     if !os.is_empty() && !node.operating_system.is_empty() && os != node.operating_system {
-        let message = format!(
-            "Failed to admit pod as the OS field doesn't match node OS {}",
-            node.operating_system
-        );
+        let message = "Failed to admit pod as the OS field doesn't match node OS".to_owned();
         return Some(("PodOSNotSupported".into(), message));
     }
     if let Some((resource, requested, used, capacity)) = lacking(requests, node, used) {

@@ -72,11 +72,6 @@ fn condition(verdict: Verdict, observed_generation: Option<i64>, inputs: &Inputs
         .filter(|previous| previous.status == value)
         .and_then(|previous| previous.last_transition_time.clone())
         .unwrap_or_else(|| rfc3339(inputs.now));
-    // Scheduling is the scheduler's: its generation stays as it was observed there.
-    let observed_generation = match previous {
-        Some(previous) if verdict.kind == SCHEDULED && previous.status == value => previous.observed_generation,
-        _ => observed_generation,
-    };
     Condition {
         kind: verdict.kind.to_owned(),
         status: value.to_owned(),
@@ -87,7 +82,8 @@ fn condition(verdict: Verdict, observed_generation: Option<i64>, inputs: &Inputs
     }
 }
 
-/// True while the pod has its sandbox: the provider has it, and gave it an address or runs something in it.
+/// True while the pod has its sandbox: the provider has it, and gave it an address or runs something in it. Otherwise it says
+/// why, in the kubelet's words, whether there was one.
 fn ready_to_start(status: &PodStatus, inputs: &Inputs<'_>) -> Verdict {
     let has = !status.phase.is_terminal()
         && inputs.report.is_some_and(|report| {
@@ -96,7 +92,20 @@ fn ready_to_start(status: &PodStatus, inputs: &Inputs<'_>) -> Verdict {
                     .all_containers()
                     .any(|container| container.state.running.is_some())
         });
-    Verdict::new(READY_TO_START, has)
+    if has {
+        return Verdict::new(READY_TO_START, true);
+    }
+    // A container that never was may have ended as well, but has no id.
+    let ran = status
+        .all_containers()
+        .any(|container| !container.container_id.is_empty());
+    let had = inputs.report.is_some() || !status.pod_ips.is_empty() || ran;
+    let why = if had {
+        "pod sandbox is not ready"
+    } else {
+        "no pod sandbox exists"
+    };
+    Verdict::new(READY_TO_START, false).because("PodSandboxNotReady", why.to_owned())
 }
 
 fn initialized(status: &PodStatus, inputs: &Inputs<'_>) -> Verdict {

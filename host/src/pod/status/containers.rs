@@ -107,6 +107,13 @@ fn one(
     } else {
         resize::fill(&mut status, inputs, container, previous);
     }
+    if over && status.state.terminated.is_none() && kind == Kind::Regular && was_initialized(inputs) {
+        // It never ran, but its turn had come: the kubelet counts that as a failure, too.
+        status.state = State::terminated(Terminated {
+            finished_at: None,
+            ..lost(inputs, "")
+        });
+    }
     status
 }
 
@@ -212,6 +219,12 @@ fn unreported(inputs: &Inputs<'_>, container: &Container<'_>, previous: Option<&
         }
     }
     status
+}
+
+/// Whether regular containers could have been started.
+fn was_initialized(inputs: &Inputs<'_>) -> bool {
+    let condition = inputs.pod.status.condition("Initialized");
+    inputs.pod.spec.init_containers.is_empty() || condition.is_some_and(|condition| condition.status == "True")
 }
 
 fn creating(inputs: &Inputs<'_>) -> &'static str {

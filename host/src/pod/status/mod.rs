@@ -20,6 +20,9 @@ use model::{Ip, Phase, PodStatus};
 use outrigger_plugin::{PodReport, ResizeOutcome, Timestamp};
 use std::net::IpAddr;
 
+/// What is said of a pod that ran longer than `activeDeadlineSeconds`.
+pub const DEADLINE_EXCEEDED: &str = "Pod was active on the node longer than the specified deadline";
+
 /// What the host knows of a pod beside the manifest and the provider's report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Situation<'a> {
@@ -84,7 +87,7 @@ pub fn desired(inputs: &Inputs<'_>) -> PodStatus {
         }
         Situation::DeadlineExceeded => {
             status.reason = "DeadlineExceeded".to_owned();
-            status.message = "Pod was active on the node longer than the specified deadline".to_owned();
+            status.message = DEADLINE_EXCEEDED.to_owned();
         }
         _ if status.phase.is_terminal() || inputs.situation == Situation::Normal => {
             // What somebody wrote who knows more (an eviction, a disruption) stays.

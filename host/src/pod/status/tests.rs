@@ -333,7 +333,10 @@ fn a_held_pod_is_pending_and_says_why() {
         (waiting.reason.as_str(), waiting.message.as_str()),
         ("CreateContainerConfigError", "no hostPID here")
     );
-    assert_eq!(condition(&status, "PodReadyToStartContainers"), ("False", ""));
+    assert_eq!(
+        condition(&status, "PodReadyToStartContainers"),
+        ("False", "PodSandboxNotReady")
+    );
     assert_eq!(condition(&status, "Ready"), ("False", "ContainersNotReady"));
 }
 
@@ -444,6 +447,30 @@ fn a_container_that_cannot_be_found_ended_with_137() {
         let end = status.container_statuses[0].state.terminated.as_ref().unwrap();
         assert_eq!((end.exit_code, end.reason.as_str()), (137, "ContainerStatusUnknown"));
     }
+}
+
+#[test]
+fn a_container_that_never_came_to_run_ended_with_137_as_well() {
+    let message = |status: &PodStatus| {
+        let conditions = status.condition("PodReadyToStartContainers").unwrap();
+        conditions.message.clone()
+    };
+    let base = Case::containers("Never", &["a"]).status();
+    let status = Case::containers("Never", &["a"])
+        .situation(Situation::Ended)
+        .after(&base)
+        .status();
+    let end = status.container_statuses[0].state.terminated.as_ref().unwrap();
+    assert_eq!((end.exit_code, end.reason.as_str()), (137, "ContainerStatusUnknown"));
+    assert_eq!((&end.finished_at, end.container_id.as_str()), (&None, ""));
+    assert_eq!(message(&status), "no pod sandbox exists");
+
+    // Its turn had not come.
+    let mut spec = Case::containers("Never", &["a"]).spec;
+    spec["initContainers"] = json!([{ "name": "init", "image": "i" }]);
+    let base = Case::new(spec.clone()).status();
+    let status = Case::new(spec).situation(Situation::Ended).after(&base).status();
+    assert!(status.container_statuses[0].state.waiting.is_some());
 }
 
 #[test]

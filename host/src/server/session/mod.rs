@@ -91,7 +91,7 @@ impl Target {
         let is_it = |view: &PodView| self.uid.as_ref().is_none_or(|uid| view.identity.uid == *uid);
         found
             .filter(is_it)
-            .ok_or_else(|| text(StatusCode::NOT_FOUND, "pod does not exist\n").into())
+            .ok_or_else(|| text(StatusCode::NOT_FOUND, "pod does not exist").into())
     }
 
     /// The pod, if the container runs in it.
@@ -101,8 +101,9 @@ impl Target {
         match running {
             true => Ok(view),
             false => {
-                let message = format!("container not found ({:?})\n", self.container);
-                Err(text(StatusCode::NOT_FOUND, message).into())
+                // A kubelet's code for it, though the pod is a 404.
+                let message = format!("container not found ({:?})", self.container);
+                Err(text(StatusCode::INTERNAL_SERVER_ERROR, message).into())
             }
         }
     }

@@ -143,20 +143,12 @@ async fn what_has_no_log_says_why() {
     let server = start(Fake::new(Log::Text(LOG))).await;
     let slow = "/containerLogs/default/web/slow";
     for (path, status, body) in [
-        (
-            "/containerLogs/default/other/app",
-            404,
-            "pod \"other\" does not exist\n",
-        ),
-        (
-            "/containerLogs/kube-system/web/app",
-            404,
-            "pod \"web\" does not exist\n",
-        ),
+        ("/containerLogs/default/other/app", 404, "pod \"other\" does not exist"),
+        ("/containerLogs/kube-system/web/app", 404, "pod \"web\" does not exist"),
         (
             "/containerLogs/default/web/other",
             404,
-            "container \"other\" not found in pod \"web\"\n",
+            "container \"other\" not found in pod \"web\"",
         ),
         (
             "/containerLogs//web/app",

@@ -1,0 +1,3 @@
+module outrigger.dev/tests/oracle/node
+
+go 1.26
