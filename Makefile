@@ -30,7 +30,7 @@ test-cluster: ## the suite on a real control plane; needs Go, and root for the n
 bench: ## host beside ideal responder and kwok, on one node and on many, and streams beside Kubernetes' own; with Go also on a real control plane
 	cargo build --release --package outrigger --package outrigger-mock --package outrigger-devcluster --package outrigger-bench
 	$(TARGET)/release/pod-churn --cluster dev
-	@if PATH=$$PATH:/usr/local/go/bin command -v go >/dev/null; then set -x; $(TARGET)/release/pod-churn streams; $(TARGET)/release/pod-churn --cluster real; \
+	@if PATH=$$PATH:/usr/local/go/bin command -v go >/dev/null; then set -x; $(TARGET)/release/pod-churn streams --kubelet; $(TARGET)/release/pod-churn --cluster real; \
 	else echo "SKIPPED streams, and pod-churn on the real control plane: there is no Go; install Go 1.26 or newer from https://go.dev/dl/"; fi
 	@TARGET=$(TARGET) tests/bench/scale.sh bench
 

@@ -195,9 +195,9 @@ soak() {
 	cargo build --release -p outrigger -p outrigger-mock -p outrigger-devcluster -p outrigger-bench
 	single "bench: idle host for 10 minutes" "$target/release/pod-churn" idle --seconds 600
 	single "bench: pod-churn on devcluster" "$target/release/pod-churn" --cluster dev
-	local name="bench: streams, beside Kubernetes' own"
+	local name="bench: streams, beside Kubernetes' own and a kubelet"
 	if command -v go >/dev/null; then
-		single "$name" "$target/release/pod-churn" streams
+		single "$name" "$target/release/pod-churn" streams --kubelet
 	else
 		skip_suite "$name" "there is no Go; install Go 1.26 or newer from https://go.dev/dl/"
 	fi

@@ -135,6 +135,9 @@ pub struct StreamLoad {
     /// Rounds of each subject; they take turns
     #[arg(long, default_value_t = 5)]
     pub rounds: usize,
+    /// Also a real kubelet on containerd, beside a control plane of its own; takes root and Go
+    #[arg(long)]
+    pub kubelet: bool,
 }
 
 /// Names of subjects on the command line.

@@ -21,6 +21,34 @@ pub struct Memory {
     pub peak: u64,
 }
 
+/// Processes that do one thing together.
+#[derive(Clone, Debug)]
+pub struct Processes(pub Vec<Process>);
+
+impl Processes {
+    /// The CPU time of all of them.
+    pub fn cpu(&self) -> Result<Duration> {
+        self.0.iter().map(|process| process.cpu()).sum()
+    }
+
+    /// The memory of all of them: what they share counts in each, and their peaks need not have been at the same time.
+    pub fn memory(&self) -> Result<Memory> {
+        self.0.iter().try_fold(Memory::default(), |sum, process| {
+            let Memory { resident, peak } = process.memory()?;
+            Ok(Memory {
+                resident: sum.resident + resident,
+                peak: sum.peak + peak,
+            })
+        })
+    }
+}
+
+impl From<Process> for Processes {
+    fn from(process: Process) -> Self {
+        Self(vec![process])
+    }
+}
+
 impl Process {
     /// User and system time of all its threads so far, those that ended included. The kernel counts in ticks of 10 ms.
     pub fn cpu(self) -> Result<Duration> {

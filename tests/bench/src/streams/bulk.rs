@@ -17,9 +17,6 @@ use tokio::io::AsyncWriteExt;
 
 /// Bytes that are read or written at once.
 const CHUNK: usize = 64 << 10;
-/// Of every log.
-const FIRST_LINE: &[u8] = b"line 0 of main, run 0.";
-
 /// Follows a log until so many bytes have come.
 pub async fn log(caller: &Caller, door: &Door, bytes: u64) -> Result<Duration> {
     let begun = Instant::now();
@@ -29,7 +26,7 @@ pub async fn log(caller: &Caller, door: &Door, bytes: u64) -> Result<Duration> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| transport("follow a log", error))?;
         let Some(data) = frame.data_ref() else { continue };
-        if read == 0 && !data.starts_with(FIRST_LINE) {
+        if read == 0 && !data.starts_with(door.first_line.as_bytes()) {
             return Err(other("a log", "it does not begin with its first line"));
         }
         read += data.len() as u64;
@@ -45,9 +42,8 @@ pub async fn output(caller: &Caller, door: &Door, protocol: Protocol, bytes: u64
         stdout: true,
         ..Wanted::default()
     };
-    let count = bytes.to_string();
-    let command = ["head", "-c", &count, "/dev/zero"];
-    let mut session = caller.exec(door, protocol, wanted, &command).await?;
+    let command = format!("head -c {bytes} /dev/zero");
+    let mut session = caller.exec(door, protocol, wanted, &["sh", "-c", &command]).await?;
     let mut read = 0;
     if let Some(stdout) = &mut session.stdout {
         let mut buffer = vec![0; CHUNK];

@@ -33,7 +33,7 @@ impl Echo {
             stdout: true,
             ..Wanted::default()
         };
-        let mut echo = Self(caller.exec(door, protocol, wanted, &["echo"]).await?);
+        let mut echo = Self(caller.exec(door, protocol, wanted, door.echo).await?);
         // The command, which it prints first.
         let mut first = [0; 5];
         echo.read(&mut first).await?;

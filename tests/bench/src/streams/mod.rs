@@ -6,6 +6,7 @@
 mod bulk;
 mod caller;
 mod echo;
+mod kubelet;
 mod round;
 mod server;
 
@@ -23,6 +24,7 @@ use crate::report::Round;
 use crate::round::Sample;
 use crate::subject::HostFiles;
 use caller::Caller;
+use kubelet::Kubelet;
 use round::Course;
 use round::PROTOCOLS;
 use server::Server;
@@ -34,6 +36,7 @@ use tokio::time::Instant;
 /// How the peer is called in reports.
 pub const PEER: &str = "Kubernetes";
 const HOST: &str = "host";
+const KUBELET: &str = "kubelet";
 
 /// What all rounds share.
 struct Bench<'a> {
@@ -46,6 +49,8 @@ struct Bench<'a> {
     namespace: String,
     caller: Caller,
     peer: PathBuf,
+    /// Where it is wanted and can be had.
+    kubelet: Option<Kubelet>,
 }
 
 /// Runs all rounds.
@@ -66,7 +71,7 @@ pub async fn run(
         return Err(Error::Usage(reason.to_owned()));
     }
     let beside = |name: &str| cluster.admin_kubeconfig.with_file_name(name);
-    let bench = Bench {
+    let mut bench = Bench {
         common,
         plan,
         cluster,
@@ -76,7 +81,11 @@ pub async fn run(
         namespace: format!("bench-{}", std::process::id()),
         caller: Caller::new(&beside("kubelet-client.crt"), &beside("kubelet-client.key"))?,
         peer: server::build_kubernetes().await?,
+        kubelet: None,
     };
+    if plan.kubelet {
+        bench.kubelet = Kubelet::start(directory).await?;
+    }
     report.facts.extend([
         ("peer", machine::version_of(&bench.peer)),
         (
@@ -88,35 +97,63 @@ pub async fn run(
         ),
     ]);
     furnish(&bench.admin, &bench.namespace, directory).await?;
-    for number in 1..=plan.rounds {
-        for subject in [PEER, HOST] {
-            eprintln!("round {number} of {}: {subject}", plan.rounds);
-            let samples = bench.round(number, subject).await?;
-            for sample in &samples {
-                eprintln!("    {}: {:.3} {}", sample.name, sample.value, sample.unit);
-            }
-            report.rounds.push(Round { subject, samples });
-        }
+    report.facts.extend(
+        bench
+            .kubelet
+            .as_ref()
+            .map(|kubelet| ("kubelet", kubelet.version.clone())),
+    );
+    let outcome = bench.rounds(report).await;
+    if let Some(kubelet) = bench.kubelet {
+        kubelet.end().await?;
     }
-    Ok(())
+    outcome
 }
 
 impl Bench<'_> {
+    async fn rounds(&self, report: &mut Report) -> Result<()> {
+        let rounds = self.plan.rounds;
+        for number in 1..=rounds {
+            for subject in [PEER, HOST].into_iter().chain(self.kubelet.as_ref().map(|_| KUBELET)) {
+                eprintln!("round {number} of {rounds}: {subject}");
+                let samples = self.round(number, subject).await?;
+                for sample in &samples {
+                    eprintln!("    {}: {:.3} {}", sample.name, sample.value, sample.unit);
+                }
+                report.rounds.push(Round { subject, samples });
+            }
+        }
+        Ok(())
+    }
+
     async fn round(&self, number: usize, subject: &str) -> Result<Vec<Sample>> {
         let mut samples = Vec::new();
         for protocol in PROTOCOLS {
             let started = Instant::now();
-            let server = if subject == HOST {
+            let bytes = self.plan.mebibytes << 20;
+            let kubelet = self.kubelet.as_ref().filter(|_| subject == KUBELET);
+            let server = if let Some(kubelet) = kubelet {
+                kubelet.server(bytes)
+            } else if subject == HOST {
                 let name = format!("{}-{number}-{}", self.namespace, protocol.1.to_lowercase());
                 let files = (self.host, self.directory);
-                Server::host(&name, &self.namespace, self.cluster, files.0, files.1, &self.admin).await?
+                Server::host(
+                    &name,
+                    &self.namespace,
+                    self.cluster,
+                    files.0,
+                    files.1,
+                    &self.admin,
+                    bytes,
+                )
+                .await?
             } else {
-                Server::kubernetes(&self.peer, &self.namespace, self.cluster).await?
+                Server::kubernetes(&self.peer, &self.namespace, self.cluster, bytes).await?
             };
             let mut course = Course {
                 plan: self.plan,
                 settle: Duration::from_secs_f64(self.common.settle),
-                caller: &self.caller,
+                caller: kubelet.map_or(&self.caller, |kubelet| &kubelet.caller),
                 server: &server,
                 started,
                 protocol,

@@ -10,7 +10,7 @@ use super::server::Server;
 use crate::cli;
 use crate::error::Result;
 use crate::latencies::Latencies;
-use crate::process::Process;
+use crate::process::Processes;
 use crate::round::Sample;
 use crate::round::mebibytes;
 use outrigger_streaming::remotecommand::Protocol;
@@ -36,7 +36,7 @@ pub struct Course<'a> {
 impl Course<'_> {
     /// Everything that goes by protocol.
     pub async fn sessions(&mut self) -> Result<()> {
-        let process = self.server.process()?;
+        let processes = self.server.processes()?;
         let (protocol, name) = self.protocol;
         let door = &self.server.echo;
         let all = usize::from(self.plan.sessions);
@@ -57,9 +57,9 @@ impl Course<'_> {
 
         let (caller, door, bytes) = (self.caller, &self.server.process, self.bytes());
         let output = bulk::output(caller, door, protocol, bytes);
-        let output = Self::costs(process, output).await?;
+        let output = Self::costs(&processes, output).await?;
         self.rate(&format!("exec out, {name}"), output);
-        let input = Self::costs(process, bulk::input(caller, door, protocol, bytes)).await?;
+        let input = Self::costs(&processes, bulk::input(caller, door, protocol, bytes)).await?;
         self.rate(&format!("exec in, {name}"), input);
         Ok(())
     }
@@ -69,21 +69,21 @@ impl Course<'_> {
         // What is followed was written before, so that its writer is not what is waited for.
         let written = self.bytes() as f64 / (LOG_RATE * LOG_LINE as f64);
         tokio::time::sleep_until(self.started + Duration::from_secs_f64(written)).await;
-        let log = bulk::log(self.caller, &self.server.echo, self.bytes());
-        let log = Self::costs(self.server.process()?, log).await?;
+        let log = bulk::log(self.caller, &self.server.log, self.bytes());
+        let log = Self::costs(&self.server.processes()?, log).await?;
         self.rate("log follow", log);
         Ok(())
     }
 
     /// The most that it ever took.
     pub fn peak(&mut self) -> Result<()> {
-        let peak = self.server.process()?.memory()?.peak;
+        let peak = self.server.processes()?.memory()?.peak;
         self.sample(format!("RSS peak, {}", self.protocol.1), "MiB", mebibytes(peak));
         Ok(())
     }
 
     fn bytes(&self) -> u64 {
-        self.plan.mebibytes << 20
+        self.server.bytes
     }
 
     /// What the server holds in quiet, once there are so many sessions.
@@ -91,14 +91,17 @@ impl Course<'_> {
         let door = &self.server.echo;
         crowd.grow(self.caller, door, self.protocol.0, count).await?;
         tokio::time::sleep(self.settle).await;
-        Ok(self.server.process()?.memory()?.resident)
+        Ok(self.server.processes()?.memory()?.resident)
     }
 
     /// How long something takes, and how much of the server's CPU.
-    async fn costs(process: Process, work: impl Future<Output = Result<Duration>>) -> Result<(Duration, Duration)> {
-        let before = process.cpu()?;
+    async fn costs(
+        processes: &Processes,
+        work: impl Future<Output = Result<Duration>>,
+    ) -> Result<(Duration, Duration)> {
+        let before = processes.cpu()?;
         let took = work.await?;
-        Ok((took, process.cpu()?.saturating_sub(before)))
+        Ok((took, processes.cpu()?.saturating_sub(before)))
     }
 
     fn rate(&mut self, name: &str, (took, cpu): (Duration, Duration)) {

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fleet::Nodes;
 use crate::process::Process;
+use crate::process::Processes;
 use crate::subject::HostFiles;
 use crate::subject::Subject;
 use bytes::Bytes;
@@ -39,12 +40,24 @@ pub struct Door {
     pub address: SocketAddr,
     /// `NAMESPACE/POD/CONTAINER`.
     pub container: String,
+    /// The command that prints `echo` and then answers what it is told.
+    pub echo: &'static [&'static str],
+    /// How its log begins.
+    pub first_line: &'static str,
 }
+
+/// Of servers whose echo is no real command, and which prints what it was called.
+const ECHO: &[&str] = &["echo"];
+/// Of the mock, and of what is as it.
+const FIRST_LINE: &str = "line 0 of main, run 0.";
 
 /// A server that runs. It is killed when this is dropped.
 pub struct Server {
     pub echo: Door,
     pub process: Door,
+    pub log: Door,
+    /// Bytes that are sent at a time, less where that takes long.
+    pub bytes: u64,
     program: Program,
 }
 
@@ -52,6 +65,8 @@ enum Program {
     Host(Subject),
     /// Ends with its standard input.
     Kubernetes(Child),
+    /// Stays.
+    Kubelet(Processes),
 }
 
 impl Server {
@@ -64,6 +79,7 @@ impl Server {
         host: &HostFiles,
         directory: &Path,
         admin: &Client,
+        bytes: u64,
     ) -> Result<Self> {
         let kinds = [("echo", "echo"), ("process", "local-process")];
         let node = |(kind, _)| format!("{name}-{kind}");
@@ -91,15 +107,18 @@ impl Server {
         let watch = nodes.watch(admin).await?;
         let subject = Subject::launch(command, &nodes, watch, directory).await?;
         let [echo, process] = kinds.map(node);
+        let echo = pod(admin, namespace, &echo, directory).await?;
         Ok(Self {
-            echo: pod(admin, namespace, &echo, directory).await?,
+            log: echo.clone(),
+            echo,
+            bytes,
             process: pod(admin, namespace, &process, directory).await?,
             program: Program::Host(subject),
         })
     }
 
     /// The server on Kubernetes' own package.
-    pub async fn kubernetes(binary: &Path, namespace: &str, cluster: &Cluster) -> Result<Self> {
+    pub async fn kubernetes(binary: &Path, namespace: &str, cluster: &Cluster, bytes: u64) -> Result<Self> {
         let mut child = Command::new(binary)
             .arg("--client-ca")
             .arg(client_authority(cluster))
@@ -123,21 +142,37 @@ impl Server {
         let door = |pod: &str| Door {
             address,
             container: format!("{namespace}/{pod}/main"),
+            echo: ECHO,
+            first_line: FIRST_LINE,
         };
         Ok(Self {
             echo: door("echo"),
             process: door("process"),
+            log: door("echo"),
+            bytes,
             program: Program::Kubernetes(child),
         })
     }
 
+    /// A kubelet's node, which goes on when this ends.
+    pub fn kubelet(echo: Door, log: Door, processes: Processes, bytes: u64) -> Self {
+        Self {
+            process: echo.clone(),
+            echo,
+            log,
+            bytes,
+            program: Program::Kubelet(processes),
+        }
+    }
+
     /// To measure it.
-    pub fn process(&self) -> Result<Process> {
+    pub fn processes(&self) -> Result<Processes> {
         match &self.program {
-            Program::Host(subject) => subject.process(),
+            Program::Kubelet(processes) => Ok(processes.clone()),
+            Program::Host(subject) => Ok(subject.process()?.into()),
             Program::Kubernetes(child) => {
                 let ended = || failed(Path::new("peer"), "it has ended");
-                child.id().map(Process).ok_or_else(ended)
+                child.id().map(|id| Process(id).into()).ok_or_else(ended)
             }
         }
     }
@@ -146,6 +181,7 @@ impl Server {
     pub async fn stop(self, admin: &Client) -> Result<()> {
         match self.program {
             Program::Host(subject) => subject.stop(admin).await,
+            Program::Kubelet(_) => Ok(()),
             Program::Kubernetes(mut child) => {
                 drop(child.stdin.take());
                 let ended = child.wait().await;
@@ -197,6 +233,8 @@ async fn pod(admin: &Client, namespace: &str, node: &str, directory: &Path) -> R
             reason: "it does not say where its kubelet port is".to_owned(),
         })?,
         container: format!("{namespace}/{node}/main"),
+        echo: ECHO,
+        first_line: FIRST_LINE,
     })
 }
 
@@ -227,7 +265,7 @@ pub async fn build_kubernetes() -> Result<PathBuf> {
     }
 }
 
-fn failed(program: &Path, reason: impl ToString) -> Error {
+pub(super) fn failed(program: &Path, reason: impl ToString) -> Error {
     Error::Program {
         program: program.display().to_string(),
         reason: reason.to_string(),
