@@ -15,7 +15,7 @@ if [ -n "${PROFILED:-}" ]; then
 		if [ "$PROFILED" = cpu ]; then
 			perf record --quiet --freq 499 --call-graph dwarf,16384 --pid $$ --output "$REPORTS/perf.data" >"$REPORTS/perf.log" 2>&1 &
 		else
-			export MALLOC_CONF="prof:true,prof_gdump:true,lg_prof_sample:12,prof_prefix:$REPORTS/heap"
+			export MALLOC_CONF="prof:true,lg_prof_interval:27,lg_prof_sample:12,prof_prefix:$REPORTS/heap"
 		fi
 		;;
 	esac
@@ -52,8 +52,8 @@ unset PROFILED
 while pgrep -f "perf record .*$REPORTS/perf.data" >/dev/null; do sleep 0.2; done
 perf script --input "$REPORTS/perf.data" 2>/dev/null | "$inferno/inferno-collapse-perf" >"$REPORTS/cpu.folded"
 "$inferno/inferno-flamegraph" --title "outrigger: CPU" "$REPORTS/cpu.folded" >"$REPORTS/cpu.svg"
-# The last one was written when there was most.
-heap=$(find "$REPORTS" -name 'heap.*.heap' | sort -V | tail -n 1)
+# One is written whenever so much was allocated; the second line of each says how many bytes there were.
+heap=$(awk 'FNR == 2 { print $3, FILENAME }' "$REPORTS"/heap.*.heap | sort -n | tail -n 1 | cut -d' ' -f2-)
 sed 's/@jemalloc_version@/5/' "$template" >"$REPORTS/jeprof"
 perl "$REPORTS/jeprof" --collapsed "$HOST" "$heap" 2>"$REPORTS/jeprof.log" >"$REPORTS/heap.folded"
 "$inferno/inferno-flamegraph" --title "outrigger: heap" --countname bytes "$REPORTS/heap.folded" >"$REPORTS/heap.svg"
