@@ -205,7 +205,7 @@ async fn pod(admin: &Client, node: &Description, name: &str, command: &[&str], p
     Ok(Door {
         address: SocketAddr::new(node.address, node.port),
         container: format!("{NAMESPACE}/{name}/main"),
-        echo: &["sh", "-c", "printf echo; exec cat"],
+        echo: &["sh", "-c", "echo echo; exec cat"],
         first_line: "first\n",
     })
 }

@@ -40,7 +40,7 @@ pub struct Door {
     pub address: SocketAddr,
     /// `NAMESPACE/POD/CONTAINER`.
     pub container: String,
-    /// The command that prints `echo` and then answers what it is told.
+    /// The command that prints `echo` in a line and then answers what it is told.
     pub echo: &'static [&'static str],
     /// How its log begins.
     pub first_line: &'static str,
