@@ -8,6 +8,7 @@ use crate::error::Result;
 use http_body_util::BodyExt;
 use outrigger_streaming::remotecommand::ClientSession;
 use outrigger_streaming::remotecommand::Outcome;
+use outrigger_streaming::remotecommand::Output;
 use outrigger_streaming::remotecommand::Protocol;
 use outrigger_streaming::remotecommand::Wanted;
 use std::time::Duration;
@@ -69,22 +70,32 @@ pub async fn input(caller: &Caller, door: &Door, protocol: Protocol, bytes: u64)
         stdout: true,
         ..Wanted::default()
     };
-    let command = format!("head -c {bytes} >/dev/null");
+    // It fails if that was not all.
+    let command = format!("test $(head -c {bytes} | wc -c) = {bytes}");
     let mut session = caller.exec(door, protocol, wanted, &["sh", "-c", &command]).await?;
-    if let Some(stdin) = &mut session.stdin {
-        let chunk = vec![b'.'; CHUNK];
-        let mut left = bytes;
-        while left > 0 {
-            let next = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-            let written = stdin.write_all(&chunk[..next]).await;
-            written.map_err(|error| transport("write input", error))?;
-            left -= next as u64;
-        }
-        let flushed = stdin.flush().await;
-        flushed.map_err(|error| transport("write input", error))?;
-    }
-    end(session).await?;
+    let written = match &mut session.stdin {
+        Some(stdin) => write(stdin, bytes).await,
+        None => Ok(()),
+    };
+    // The command's word counts: a server may end the session between the command's last byte and our knowing that it has
+    // gone out, as a kubelet does.
+    let ended = end(session).await;
+    ended.map_err(|error| match written {
+        Err(before) => transport("write input", before),
+        Ok(()) => error,
+    })?;
     Ok(begun.elapsed())
+}
+
+async fn write(stdin: &mut Output, bytes: u64) -> std::io::Result<()> {
+    let chunk = vec![b'.'; CHUNK];
+    let mut left = bytes;
+    while left > 0 {
+        let next = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        stdin.write_all(&chunk[..next]).await?;
+        left -= next as u64;
+    }
+    stdin.flush().await
 }
 
 /// Waits until the command has ended well. Its input stays open until then, so that it has ended by itself.
