@@ -14,6 +14,7 @@ if [ -n "${PROFILED:-}" ]; then
 	run)
 		if [ "$PROFILED" = cpu ]; then
 			perf record --quiet --freq 499 --call-graph dwarf,16384 --pid $$ --output "$REPORTS/perf.data" >"$REPORTS/perf.log" 2>&1 &
+			echo $! >"$REPORTS/perf.pid"
 		else
 			export MALLOC_CONF="prof:true,lg_prof_interval:27,lg_prof_sample:12,prof_prefix:$REPORTS/heap"
 		fi
@@ -49,7 +50,7 @@ done
 unset PROFILED
 
 # perf ends with the host, a moment later.
-while pgrep -f "perf record .*$REPORTS/perf.data" >/dev/null; do sleep 0.2; done
+timeout 60 tail --pid="$(<"$REPORTS/perf.pid")" --follow /dev/null
 perf script --input "$REPORTS/perf.data" 2>/dev/null | "$inferno/inferno-collapse-perf" >"$REPORTS/cpu.folded"
 "$inferno/inferno-flamegraph" --title "outrigger: CPU" "$REPORTS/cpu.folded" >"$REPORTS/cpu.svg"
 # One is written whenever so much was allocated; the second line of each says how many bytes there were.

@@ -10,7 +10,6 @@ struct Allowed {
     /// Where; a `*` stands for anything.
     path: &'static str,
     /// Why that is so.
-    #[allow(dead_code, reason = "for who reads the table")]
     why: &'static str,
 }
 
@@ -94,8 +93,8 @@ pub fn refused(case: &str, differences: &[Difference]) -> Vec<String> {
             .any(|difference| matches(entry.path, &difference.path))
         {
             lines.push(format!(
-                "{}: is the same by now, and may go from the table of differences",
-                entry.path
+                "{}: is the same by now, and may go from the table of differences, which says: {}",
+                entry.path, entry.why
             ));
         }
     }

@@ -6,12 +6,16 @@ use p521::{
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_RSA_SHA256, SignatureAlgorithm};
 use rsa::pkcs8::{EncodePrivateKey, LineEnding};
+use tokio::sync::Semaphore;
 use x509_cert::{
     builder::Builder,
     der::{Encode, zeroize::Zeroizing},
     name::Name,
     request::RequestBuilder,
 };
+
+/// Large keys are made so many at a time: each takes a core for seconds, and the others wait for theirs.
+static LARGE: Semaphore = Semaphore::const_new(2);
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +38,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Makes one. The large ones take seconds, on a thread of their own; dropped, it ends by itself.
+    /// Makes one. The large ones take seconds, on a thread of their own, and wait for their turn; one that is dropped is made all the same.
     ///
     /// # Errors
     /// The type is none of those of `v1.PodCertificateProjection`.
@@ -58,7 +62,13 @@ impl Key {
 type Made = Result<Key, Box<dyn std::error::Error + Send + Sync>>;
 
 async fn aside(make: impl FnOnce() -> Made + Send + 'static) -> Made {
-    tokio::task::spawn_blocking(make).await?
+    let turn = LARGE.acquire().await?;
+    // Kept until it is made, also if nobody waits for it any more.
+    let making = move || {
+        let _turn = turn;
+        make()
+    };
+    tokio::task::spawn_blocking(making).await?
 }
 
 fn by_ring(algorithm: &'static SignatureAlgorithm) -> Made {
