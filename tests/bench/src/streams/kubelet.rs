@@ -99,8 +99,10 @@ impl Kubelet {
         furnish(&admin, NAMESPACE, &directory).await?;
         let text = "x".repeat(LOG_LINE);
         let writes = format!("echo first; yes {text} | head -c {MOST}");
-        let door =
-            async |name: &str, command: &[&str], phase: &str| pod(&admin, &described, name, command, phase).await;
+        let logs = node.join("logs");
+        let door = async |name: &str, command: &[&str], phase: &str| {
+            pod(&admin, &described, (name, command, phase), &logs).await
+        };
         Ok(Some(Self {
             version: cluster.version(&admin).await?,
             caller: Caller::new(
@@ -170,8 +172,13 @@ fn processes(described: &Description) -> Processes {
     Processes(all.into_iter().map(Process).collect())
 }
 
-/// Makes a pod and waits until it has come so far.
-async fn pod(admin: &Client, node: &Description, name: &str, command: &[&str], phase: &str) -> Result<Door> {
+/// Makes a pod with a command and waits until it has come so far.
+async fn pod(
+    admin: &Client,
+    node: &Description,
+    (name, command, phase): (&str, &[&str], &str),
+    logs: &Path,
+) -> Result<Door> {
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
     let pod = json!({
         "apiVersion": "v1",
@@ -197,7 +204,7 @@ async fn pod(admin: &Client, node: &Description, name: &str, command: &[&str], p
             return Err(Error::Late {
                 what: format!("pod {name} {phase}"),
                 limit: START,
-                log: "the kubelet's directory".into(),
+                log: logs.to_owned(),
             });
         }
         tokio::time::sleep(ASK_EVERY).await;
