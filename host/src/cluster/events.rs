@@ -1,8 +1,9 @@
 //! Kubernetes events, in the kubelet's form and within its budget.
 //!
 //! Events tell people, and are the first thing to give when there is much to do: 50 a second after a burst of 100, a
-//! bounded queue, drops counted. They wait while pod statuses are being written, though not for ever. An event that
-//! happens again is one object whose count grows.
+//! bounded queue, drops counted. They wait while pod statuses are being written, though not for ever: a warning until
+//! none is under way, what is normal until there was a pause, as each event costs the API server what a status does. An
+//! event that happens again is one object whose count grows.
 
 use super::Client;
 use super::Clients;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -29,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 const PER_SECOND: f64 = 50.0;
 const BURST: f64 = 100.0;
-/// Different events that wait; repetitions of a waiting one take no room.
+/// Different events of each kind that wait; repetitions of a waiting one take no room.
 const QUEUE: usize = 1_000;
 /// Events that are remembered, so that a repetition raises their count.
 const REMEMBERED: usize = 4_096;
@@ -37,6 +39,8 @@ const REMEMBERED: usize = 4_096;
 const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
 /// How long one event gives way to status writes.
 const YIELD: Duration = Duration::from_secs(1);
+/// A pause of status writes: they come less often than fifty a second.
+const QUIET: Duration = Duration::from_millis(20);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The source that kubectl shows and that tools select by; the reasons are the kubelet's, so the name is, too.
 const COMPONENT: &str = "kubelet";
@@ -73,8 +77,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    order: VecDeque<Key>,
-    happened: HashMap<Key, Happened>,
+    warnings: VecDeque<Arc<Key>>,
+    normal: VecDeque<Arc<Key>>,
+    happened: HashMap<Arc<Key>, Happened>,
     /// Since when there is no room: how many were refused.
     overflow: Option<u64>,
 }
@@ -175,13 +180,26 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn next(&self) -> (Key, Happened) {
+    /// The next event, warnings first, when it may be sent.
+    async fn next(&self, pressure: &Pressure) -> (Arc<Key>, Happened) {
+        let mut deadline = None;
         loop {
             let notified = self.wake.notified();
-            if let Some(next) = self.waiting().pop() {
-                return next;
+            let Some(quiet) = self.waiting().quiet() else {
+                notified.await;
+                continue;
+            };
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + YIELD);
+            tokio::select! {
+                biased;
+                () = pressure.calm(quiet, deadline) => {
+                    if let Some(next) = self.waiting().pop() {
+                        return next;
+                    }
+                }
+                // It may be a warning.
+                () = notified => {}
             }
-            notified.await;
         }
     }
 }
@@ -189,8 +207,13 @@ impl Shared {
 impl Waiting {
     /// False when there is no room.
     fn push(&mut self, key: Key, now: Timestamp) -> bool {
-        let room = self.order.len() < QUEUE;
-        match self.happened.entry(key) {
+        let order = if key.warning {
+            &mut self.warnings
+        } else {
+            &mut self.normal
+        };
+        let room = order.len() < QUEUE;
+        match self.happened.entry(Arc::new(key)) {
             Entry::Occupied(mut waiting) => {
                 let waiting = waiting.get_mut();
                 waiting.times = waiting.times.saturating_add(1);
@@ -198,7 +221,7 @@ impl Waiting {
                 true
             }
             Entry::Vacant(vacant) if room => {
-                self.order.push_back(vacant.key().clone());
+                order.push_back(vacant.key().clone());
                 vacant.insert(Happened {
                     times: 1,
                     first: now,
@@ -216,9 +239,18 @@ impl Waiting {
         }
     }
 
-    fn pop(&mut self) -> Option<(Key, Happened)> {
-        let key = self.order.pop_front()?;
-        if self.order.len() < QUEUE / 2
+    /// How long a pause of status writes the next event waits for, if there is one.
+    fn quiet(&self) -> Option<Duration> {
+        match (self.warnings.is_empty(), self.normal.is_empty()) {
+            (false, _) => Some(Duration::ZERO),
+            (true, false) => Some(QUIET),
+            (true, true) => None,
+        }
+    }
+
+    fn pop(&mut self) -> Option<(Arc<Key>, Happened)> {
+        let key = self.warnings.pop_front().or_else(|| self.normal.pop_front())?;
+        if self.warnings.len().max(self.normal.len()) < QUEUE / 2
             && let Some(dropped) = self.overflow.take()
         {
             tracing::info!(dropped, "events are no longer dropped");
@@ -243,10 +275,9 @@ impl Sender {
     pub async fn run(mut self, shutdown: CancellationToken) {
         let work = async {
             loop {
-                let (key, happened) = self.shared.next().await;
-                self.pressure.calm(YIELD).await;
+                let (key, happened) = self.shared.next(&self.pressure).await;
                 tokio::time::sleep(self.budget.take(Instant::now())).await;
-                self.send(key, happened).await;
+                self.send(&key, happened).await;
             }
         };
         tokio::select! {
@@ -255,9 +286,9 @@ impl Sender {
         }
     }
 
-    async fn send(&mut self, key: Key, happened: Happened) {
-        let outcome = match self.sent.known(&key, Instant::now()) {
-            Some(known) => match self.repeat(&key, happened, known).await {
+    async fn send(&mut self, key: &Key, happened: Happened) {
+        let outcome = match self.sent.known(key, Instant::now()) {
+            Some(known) => match self.repeat(key, happened, known).await {
                 // Its time in the API is over.
                 Err(ApiError::NotFound(_)) => self.create(key, happened).await,
                 outcome => outcome,
@@ -294,15 +325,15 @@ impl Sender {
         self.nodes.get(node).unwrap_or(&self.client)
     }
 
-    async fn create(&mut self, key: Key, happened: Happened) -> Result<(), ApiError> {
-        let name = self.sent.name(&key);
+    async fn create(&mut self, key: &Key, happened: Happened) -> Result<(), ApiError> {
+        let name = self.sent.name(key);
         let path = format!("/api/v1/namespaces/{}/events", key.object.namespace());
         let request = raw::post(&path, key.body(&name, happened))?;
         raw::send(self.client_of(&key.object), request, TIMEOUT).await?;
         self.sent.remember(
             key,
             Sent {
-                name,
+                name: name.into(),
                 count: happened.times,
                 at: Instant::now(),
             },
@@ -317,7 +348,7 @@ impl Sender {
         let path = format!("/api/v1/namespaces/{}/events/{}", key.object.namespace(), known.name);
         let request = raw::patch(&path, Patch::Merge, body.to_string().into_bytes())?;
         raw::send(self.client_of(&key.object), request, TIMEOUT).await?;
-        self.sent.remember(key.clone(), known);
+        self.sent.remember(key, known);
         Ok(())
     }
 }
@@ -383,27 +414,35 @@ fn seconds(at: Timestamp) -> String {
 /// An event in the API.
 #[derive(Debug, Clone)]
 struct Sent {
-    name: String,
+    name: Box<str>,
     count: u32,
     at: Instant,
 }
 
+/// Stands for a key: two hashes under different secrets.
+type Digest = (u64, u64);
+
 #[derive(Default)]
 struct Remembered {
-    sent: HashMap<Key, Sent>,
+    sent: HashMap<Digest, Sent>,
     names: u64,
-    hasher: std::hash::RandomState,
+    hashers: (RandomState, RandomState),
 }
 
 impl Remembered {
     fn known(&self, key: &Key, now: Instant) -> Option<Sent> {
         self.sent
-            .get(key)
+            .get(&self.digest(key))
             .filter(|sent| now.saturating_duration_since(sent.at) < REMEMBERED_FOR)
             .cloned()
     }
 
-    fn remember(&mut self, key: Key, sent: Sent) {
+    fn digest(&self, key: &Key) -> Digest {
+        (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
+    }
+
+    fn remember(&mut self, key: &Key, sent: Sent) {
+        let key = self.digest(key);
         if self.sent.len() >= REMEMBERED && !self.sent.contains_key(&key) {
             // Half at a time, so that making room costs little per event.
             let mut times: Vec<Instant> = self.sent.values().map(|sent| sent.at).collect();
@@ -417,7 +456,7 @@ impl Remembered {
     /// `<object>.<hash>`, different each time.
     fn name(&mut self, key: &Key) -> String {
         self.names += 1;
-        let hash = self.hasher.hash_one((key, self.names));
+        let hash = self.hashers.0.hash_one((key, self.names));
         let object = key.object.name();
         let room = MAX_NAME - 17;
         let object = object[..object.floor_char_boundary(room)].trim_end_matches(['-', '.']);

@@ -26,7 +26,7 @@ fn repetitions_of_a_waiting_event_are_one_with_a_count() {
     }
     assert!(waiting.push(key("a", "other"), Timestamp::now()));
     let (first, happened) = waiting.pop().unwrap();
-    assert_eq!((first, happened.times), (key("a", "m"), 3));
+    assert_eq!((first, happened.times), (Arc::new(key("a", "m")), 3));
     assert_eq!(waiting.pop().unwrap().1.times, 1);
     assert!(waiting.pop().is_none());
     assert!(waiting.happened.is_empty());
@@ -47,10 +47,63 @@ fn the_queue_is_bounded() {
     assert_eq!(waiting.overflow, Some(2), "what was refused is counted");
     waiting.pop();
     assert!(waiting.push(key("a", "room again"), Timestamp::now()));
-    while waiting.order.len() >= QUEUE / 2 {
+    while waiting.warnings.len() >= QUEUE / 2 {
         waiting.pop();
     }
     assert_eq!(waiting.overflow, None, "it was told, and the next time is counted anew");
+}
+
+#[test]
+fn warnings_come_first_and_have_room_of_their_own() {
+    let normal = |n: usize| Key {
+        warning: false,
+        ..key("a", &n.to_string())
+    };
+    let mut waiting = Waiting::default();
+    assert_eq!(waiting.quiet(), None);
+    for n in 0..QUEUE {
+        assert!(waiting.push(normal(n), Timestamp::now()));
+    }
+    assert!(!waiting.push(normal(QUEUE), Timestamp::now()));
+    assert_eq!(waiting.quiet(), Some(QUIET));
+    assert!(waiting.push(key("a", "m"), Timestamp::now()));
+    assert_eq!(waiting.quiet(), Some(Duration::ZERO));
+    assert_eq!(*waiting.pop().unwrap().0, key("a", "m"));
+    assert_eq!(*waiting.pop().unwrap().0, normal(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_overtakes_what_gives_way() {
+    let pressure = Pressure::new();
+    let shared = Shared {
+        enabled: true,
+        waiting: Mutex::default(),
+        wake: Notify::new(),
+        dropped: AtomicU64::new(0),
+    };
+    let record = |warning| {
+        assert!(shared.waiting().push(
+            Key {
+                warning,
+                ..key("a", "m")
+            },
+            Timestamp::now()
+        ));
+        shared.wake.notify_one();
+    };
+    drop(pressure.enter());
+    record(false);
+    let next = shared.next(&pressure);
+    let mut next = std::pin::pin!(next);
+    assert!(futures::poll!(next.as_mut()).is_pending(), "there was a write just now");
+    record(true);
+    let began = Instant::now();
+    assert!(next.await.0.warning);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // Writes without a pause: it goes when it has waited for long enough.
+    let _write = pressure.enter();
+    assert!(!shared.next(&pressure).await.0.warning);
+    assert_eq!(began.elapsed(), YIELD);
 }
 
 #[test]
@@ -80,11 +133,11 @@ fn what_is_remembered_is_bounded_and_the_newest_stay() {
     for n in 0..REMEMBERED * 2 {
         let at = start + Duration::from_millis(n as u64);
         let sent = Sent {
-            name: n.to_string(),
+            name: n.to_string().into(),
             count: 1,
             at,
         };
-        remembered.remember(key("a", &n.to_string()), sent);
+        remembered.remember(&key("a", &n.to_string()), sent);
         assert!(remembered.sent.len() <= REMEMBERED);
     }
     let newest = key("a", &(REMEMBERED * 2 - 1).to_string());
