@@ -155,9 +155,13 @@ pub async fn run(config: HostConfig, shutdown: CancellationToken) -> Result<(), 
     outcome
 }
 
-async fn part(name: &'static str, work: impl Future<Output = ()>) -> &'static str {
-    work.await;
-    name
+fn part(name: &'static str, work: impl Future<Output = ()>) -> impl Future<Output = &'static str> {
+    // In place it would be there twice: where it was handed over, and where it is polled.
+    let work = Box::pin(work);
+    async move {
+        work.await;
+        name
+    }
 }
 
 fn slot(

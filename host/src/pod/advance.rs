@@ -163,12 +163,12 @@ impl PodController {
         };
         let first_stop = stops && entry.call.is_none();
         let overdue = first_stop && entry.deletion.is_none() && entry.overdue_at.is_some_and(|at| at <= now);
-        entry.call = Some(Call {
+        entry.call = Some(Box::new(Call {
             number,
             kind,
             gives,
             task,
-        });
+        }));
         let soon = now + SHOW_CREATING_AFTER;
         if kind == CallKind::Create && entry.show_creating_at.is_none_or(|at| at > soon) {
             entry.show_creating_at = Some(soon);
@@ -243,7 +243,7 @@ impl PodController {
         if entry.writing || entry.write_retry.waits(now) || !self.nodes[entry.node].handle.may_act() {
             return;
         }
-        if !self.writes.enter(uid) {
+        if !self.writes.enter_to_end(uid) {
             return;
         }
         entry.writing = true;
@@ -311,11 +311,11 @@ fn difference(
     addresses: &[std::net::IpAddr],
     now: Instant,
 ) -> Result<Option<Vec<u8>>, serde_json::Error> {
-    let raw = entry.raw.read();
-    let pod = view::pod(&raw)?;
+    let kept = entry.record.read();
+    let pod = view::pod(&kept.object)?;
     let desired = status::desired(&Inputs {
         pod: &pod,
-        report: entry.report.as_deref(),
+        report: kept.report.as_deref(),
         situation: entry.situation(now),
         host_ips: addresses,
         taken_generation: entry.taken_generation,
@@ -333,7 +333,7 @@ fn restart_counts(entry: &Entry) -> BTreeMap<String, u32> {
     if entry.backend != Backend::Vanished {
         return BTreeMap::new();
     }
-    let raw = entry.raw.read();
+    let raw = entry.record.object();
     let Ok(pod) = view::pod(&raw) else {
         return BTreeMap::new();
     };

@@ -3,9 +3,10 @@
 use super::{
     actions::Done,
     entry::{Entry, NodeIndex, Object, Uid},
+    lane::Lane,
     mailbox::Mailbox,
-    manifest::Press,
     nodes::{Node, ProviderSlot},
+    record::Press,
     supply::Naming,
 };
 use crate::{
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use outrigger_plugin::PodIdentity;
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
+    collections::{BinaryHeap, HashMap, VecDeque},
     hash::RandomState,
     sync::Arc,
     time::{Duration, Instant},
@@ -39,8 +40,10 @@ const ROUND: Duration = Duration::from_millis(250);
 /// Writes at a time: each has a connection of its own (HTTP/1.1).
 const MAX_WRITES: usize = 32;
 
-/// Manifests that are packed in a row: a few milliseconds.
+/// Records that are packed in a row: a few milliseconds.
 const MAX_PACKED: usize = 256;
+/// Room that is kept by what was longer for a while.
+const SMALL: usize = 64;
 /// Pods that are looked at in a row before anything else has its turn.
 const MAX_LOOKS: usize = 512;
 
@@ -210,7 +213,7 @@ pub struct PodController {
     pub(super) pods: HashMap<Uid, Box<Entry>>,
     /// UIDs by `namespace/name`, oldest first.
     pub(super) names: HashMap<Box<str>, Vec<Uid>>,
-    /// Packs the manifests of pods at rest.
+    /// Packs the records of pods at rest.
     pub(super) press: Press,
     /// Pods to look at.
     pub(super) queue: VecDeque<Uid>,
@@ -230,53 +233,6 @@ pub struct PodController {
     /// The API server is back: what could not be written is tried again.
     returns: Returns,
     queries: mpsc::Receiver<Query>,
-}
-
-/// Limits how many actions of a kind run at the same time.
-pub(super) struct Lane {
-    limit: usize,
-    running: usize,
-    /// In the order in which they asked; each at most once.
-    waiting: VecDeque<Uid>,
-    asked: HashSet<Uid>,
-}
-
-impl Lane {
-    pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            running: 0,
-            waiting: VecDeque::new(),
-            asked: HashSet::new(),
-        }
-    }
-
-    /// Takes a place, or remembers who asked.
-    pub(super) fn enter(&mut self, uid: &Uid) -> bool {
-        if self.running < self.limit {
-            self.running += 1;
-            return true;
-        }
-        if self.asked.insert(uid.clone()) {
-            self.waiting.push_back(uid.clone());
-        }
-        false
-    }
-
-    /// Gives a place back.
-    pub(super) fn leave(&mut self) {
-        self.running = self.running.saturating_sub(1);
-    }
-
-    /// Whose turn it is, while there is a place.
-    pub(super) fn turn(&mut self) -> Option<Uid> {
-        if self.running >= self.limit {
-            return None;
-        }
-        let next = self.waiting.pop_front()?;
-        self.asked.remove(&next);
-        Some(next)
-    }
 }
 
 impl PodController {
@@ -438,7 +394,7 @@ impl PodController {
         at + Duration::from_millis(wait)
     }
 
-    /// Has the manifest of a pod packed when it has come to rest.
+    /// Has the record of a pod packed when it has come to rest.
     pub(super) fn line_up(&mut self, uid: &Uid, now: Instant) {
         if let Some(entry) = self.pods.get_mut(uid)
             && !entry.lined_up
@@ -452,12 +408,16 @@ impl PodController {
     fn pack(&mut self, now: Instant) {
         for _ in 0..MAX_PACKED {
             let Some((uid, version)) = self.press.due(now) else {
+                if self.press.due_at().is_none() {
+                    self.queue.shrink_to(SMALL);
+                    self.timers.shrink_to(SMALL);
+                }
                 return;
             };
             let Some(entry) = self.pods.get_mut(&uid) else { continue };
             entry.lined_up = false;
             if entry.version == version {
-                self.press.pack(&mut entry.raw);
+                self.press.pack(&mut entry.record);
             } else {
                 self.line_up(&uid, now);
             }
@@ -501,7 +461,7 @@ impl PodController {
                 let pods = self
                     .pods_of(&node)
                     .filter(|entry| entry.object == Object::There)
-                    .map(|entry| entry.raw.read())
+                    .map(|entry| entry.record.object())
                     .collect();
                 let _ = reply.send(pods);
             }
@@ -521,7 +481,7 @@ impl PodController {
                 let found = self.newest(&namespace, &name, |on| on == node);
                 let _ = reply.send(found.map(|entry| PodView {
                     identity: entry.identity.clone(),
-                    raw: entry.raw.read(),
+                    raw: entry.record.object(),
                 }));
             }
         }
@@ -618,26 +578,5 @@ async fn follow_gates(
         if changed.is_err() {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_waits_for_a_place_gets_a_turn_once_and_in_order() {
-        let uid = |name: &str| Uid::from(name);
-        let mut lane = Lane::new(1);
-        assert!(lane.enter(&uid("a")));
-        for waiting in ["b", "c", "b"] {
-            assert!(!lane.enter(&uid(waiting)));
-        }
-        assert_eq!(lane.turn(), None, "no place is free");
-        lane.leave();
-        assert_eq!(lane.turn(), Some(uid("b")));
-        // It did not need the place any more: the next one has its turn, and nobody is left behind.
-        assert_eq!(lane.turn(), Some(uid("c")));
-        assert_eq!(lane.turn(), None);
     }
 }

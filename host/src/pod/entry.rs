@@ -3,15 +3,15 @@
 use super::{
     admission::Requests,
     backoff::Backoff,
-    manifest::Manifest,
     reconcile::{Admission, Api, Backend, Facts},
+    record::Record,
     status::{Situation, model::Phase},
     supply::Supply,
     view::{self, Head},
 };
 use crate::material::Notice;
 use bytes::Bytes;
-use outrigger_plugin::{PodIdentity, PodReport, ResizeOutcome};
+use outrigger_plugin::{ContainerReport, ContainerState, PodIdentity, PodReport, ResizeOutcome};
 use std::{
     borrow::Cow,
     sync::Arc,
@@ -32,10 +32,17 @@ pub enum Standing {
     Unjudged,
     /// It may.
     Accepted,
-    /// It waits: reason and message for its containers.
-    Held { reason: &'static str, message: String },
-    /// It fails: reason and message for the pod.
-    Rejected { reason: Cow<'static, str>, message: String },
+    /// It waits, which its containers say.
+    Held(Box<Refusal>),
+    /// It fails, which the pod says.
+    Rejected(Box<Refusal>),
+}
+
+/// Why a pod may not run here as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Cow<'static, str>,
+    pub message: String,
 }
 
 /// A deletion that the API server has recorded.
@@ -129,8 +136,8 @@ pub enum Object {
 pub struct Entry {
     pub identity: Arc<PodIdentity>,
     pub node: NodeIndex,
-    /// The API object, without managed fields.
-    pub raw: Manifest,
+    /// Its API object, and what its provider last reported.
+    pub record: Record,
     /// Its resource version, as a number.
     pub version: u64,
     pub generation: i64,
@@ -144,7 +151,10 @@ pub struct Entry {
     /// The final DELETE was accepted.
     pub deleted: bool,
     pub backend: Backend,
-    pub report: Option<Box<PodReport>>,
+    /// The place of its last report among all of its plugin.
+    pub reported: Option<u64>,
+    /// None of its containers runs, by that report, and each of the regular ones has.
+    pub all_ended: bool,
     /// Since when it is known to be in the backend: a list that began earlier says nothing about it.
     pub present_since: Option<Instant>,
     /// It was there before this host could call its provider, which did not have it: a call of an earlier process may
@@ -174,17 +184,17 @@ pub struct Entry {
     pub counted: bool,
     /// What the last failed call said, for the status of a pod that does not run yet.
     pub trouble: Option<Box<str>>,
-    pub call: Option<Call>,
+    pub call: Option<Box<Call>>,
     pub call_retry: Retry,
     /// A status write or the final DELETE is under way.
     pub writing: bool,
     pub write_retry: Retry,
     pub queued: bool,
-    /// Its manifest is to be packed when it rests.
+    /// Its record is to be packed when it rests.
     pub lined_up: bool,
     pub restart_policy_never: bool,
     /// The manifest's grace period.
-    pub grace: Duration,
+    pub grace_seconds: u64,
     /// When `activeDeadlineSeconds` will have passed.
     pub overdue_at: Option<Instant>,
     /// When a pod that is still being created is shown so; `None` until its create has begun.
@@ -209,7 +219,7 @@ impl Entry {
         Self {
             identity: Arc::new(identity),
             node,
-            raw: Manifest::None,
+            record: Record::default(),
             version: 0,
             generation: 0,
             object: Object::There,
@@ -219,7 +229,8 @@ impl Entry {
             end_recorded: false,
             deleted: false,
             backend: Backend::Absent,
-            report: None,
+            reported: None,
+            all_ended: false,
             present_since: None,
             inherited: false,
             taken_generation: None,
@@ -242,7 +253,7 @@ impl Entry {
             queued: false,
             lined_up: false,
             restart_policy_never: false,
-            grace: Duration::from_secs(30),
+            grace_seconds: 30,
             overdue_at: None,
             show_creating_at: None,
         }
@@ -288,7 +299,7 @@ impl Entry {
         }
         self.phase = head.status.phase;
         self.restart_policy_never = head.spec.restart_policy == "Never";
-        self.grace = Duration::from_secs(head.spec.grace_seconds());
+        self.grace_seconds = head.spec.grace_seconds();
         if head.metadata.deletion_timestamp.is_some() {
             let seconds = head.metadata.deletion_grace_period_seconds.unwrap_or(0);
             if self.deletion.is_none_or(|known| known.grace_seconds != seconds) {
@@ -306,16 +317,14 @@ impl Entry {
             overdue_at(head, now)
         };
         self.status_stale = true;
-        self.raw = Manifest::Plain(Bytes::from(view::without_managed_fields(raw, head)));
+        self.record
+            .set_object(Bytes::from(view::without_managed_fields(raw, head)));
         true
     }
 
     /// Takes over a report unless a newer one is known; returns the one before it.
     pub fn ingest(&mut self, mut report: PodReport) -> Ingested {
-        let known = self
-            .report
-            .as_ref()
-            .is_some_and(|known| known.sequence >= report.sequence);
+        let known = self.reported.is_some_and(|known| known >= report.sequence);
         if known || self.backend == Backend::Removed {
             return Ingested::Old;
         }
@@ -328,8 +337,9 @@ impl Entry {
             self.given = None;
             self.supply = Supply::Due;
             self.present_since = None;
+            (self.reported, self.all_ended) = (None, false);
             return Ingested::New {
-                before: self.report.take(),
+                before: self.record.set_report(None),
             };
         }
         if self.backend != Backend::Ended {
@@ -344,8 +354,9 @@ impl Entry {
         report.containers.shrink_to_fit();
         report.init_containers.shrink_to_fit();
         report.ephemeral_containers.shrink_to_fit();
+        (self.reported, self.all_ended) = (Some(report.sequence), have_all_ended(&report));
         Ingested::New {
-            before: self.report.replace(Box::new(report)),
+            before: self.record.set_report(Some(Box::new(report))),
         }
     }
 
@@ -353,8 +364,8 @@ impl Entry {
     pub fn takes_room(&self) -> bool {
         let admitted = match self.standing {
             Standing::Unjudged => self.counted || self.backend != Backend::Absent,
-            Standing::Accepted | Standing::Held { .. } => true,
-            Standing::Rejected { .. } => false,
+            Standing::Accepted | Standing::Held(_) => true,
+            Standing::Rejected(_) => false,
         };
         admitted && self.object != Object::Gone && !self.phase.is_terminal()
     }
@@ -383,8 +394,8 @@ impl Entry {
         };
         let admission = match self.standing {
             Standing::Unjudged | Standing::Accepted => Admission::Accepted,
-            Standing::Held { .. } => Admission::Held,
-            Standing::Rejected { .. } => Admission::Rejected,
+            Standing::Held(_) => Admission::Held,
+            Standing::Rejected(_) => Admission::Rejected,
         };
         let creating =
             matches!(self.backend, Backend::Absent) && self.trouble.is_none() && self.supply.faults().is_none();
@@ -400,7 +411,7 @@ impl Entry {
             again: !self.restart_policy_never,
             predecessor,
             deleted: self.deleted,
-            grace: self.grace,
+            grace: Duration::from_secs(self.grace_seconds),
             end_recorded: self.end_recorded,
         }
     }
@@ -421,15 +432,7 @@ impl Entry {
 
     /// Whether nothing of it runs and nothing will: its end is recorded, or its containers ended under `Never`.
     fn is_over(&self) -> bool {
-        (self.phase.is_terminal() || self.restart_policy_never)
-            && self.report.as_ref().is_some_and(|report| {
-                !report.containers.is_empty()
-                    && report
-                        .containers
-                        .iter()
-                        .all(|container| matches!(container.state, outrigger_plugin::ContainerState::Terminated(_)))
-                    && report.all_ended()
-            })
+        (self.phase.is_terminal() || self.restart_policy_never) && self.all_ended
     }
 
     /// The situation, for the status.
@@ -447,11 +450,17 @@ impl Entry {
             return Situation::DeadlineExceeded;
         }
         match (&self.standing, backend) {
-            (Standing::Rejected { reason, message }, _) => Situation::Rejected { reason, message },
+            (Standing::Rejected(refusal), _) => Situation::Rejected {
+                reason: &refusal.reason,
+                message: &refusal.message,
+            },
             (_, Backend::Vanished) => Situation::Vanished {
                 again: !self.restart_policy_never,
             },
-            (Standing::Held { reason, message }, Backend::Absent) => Situation::Held { reason, message },
+            (Standing::Held(refusal), Backend::Absent) => Situation::Held {
+                reason: &refusal.reason,
+                message: &refusal.message,
+            },
             (_, Backend::Absent) => match (self.supply.faults(), &self.trouble) {
                 (Some(faults), _) => Situation::Lacking { faults },
                 (None, Some(message)) => Situation::Held {
@@ -463,6 +472,12 @@ impl Entry {
             _ => Situation::Normal,
         }
     }
+}
+
+/// Each of the regular containers has run, and nothing runs any more.
+fn have_all_ended(report: &PodReport) -> bool {
+    let has_ended = |container: &ContainerReport| matches!(container.state, ContainerState::Terminated(_));
+    !report.containers.is_empty() && report.containers.iter().all(has_ended) && report.all_ended()
 }
 
 /// Takes no memory of its own.

@@ -107,10 +107,7 @@ impl PodController {
             }
             Outcome::Updated(Err(error)) if error.code == ErrorCode::NotFound => {
                 if let Some(identity) = self.pods.get(uid).map(|entry| entry.identity.clone()) {
-                    let sequence = self
-                        .pods
-                        .get(uid)
-                        .and_then(|entry| Some(entry.report.as_ref()?.sequence));
+                    let sequence = self.pods.get(uid).and_then(|entry| entry.reported);
                     let gone = PodReport {
                         sequence: sequence.unwrap_or(0) + 1,
                         ..PodReport::gone((*identity).clone())

@@ -4,7 +4,7 @@ use super::{
     actions::{self, Done},
     admission::{self, Requests},
     controller::PodController,
-    entry::{Entry, NodeIndex, Object, Standing, Uid},
+    entry::{Entry, NodeIndex, Object, Refusal, Standing, Uid},
     reconcile::Backend,
     support::{self, Verdict},
 };
@@ -12,7 +12,7 @@ use crate::{
     cluster::{ApiError, raw::Reply},
     node::Terms,
 };
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 impl PodController {
     /// Decides whether the pod may run here. False when it seems to be refused: the Node is read then, to make sure, and
@@ -26,7 +26,7 @@ impl PodController {
         let Some((standing, requests)) = self.standing(uid, terms.as_deref()) else {
             return true;
         };
-        if matches!(standing, Standing::Rejected { .. }) {
+        if matches!(standing, Standing::Rejected(_)) {
             // A refusal is final, and what the watch has told of the Node may be older than the pod.
             self.doubt(uid);
             return false;
@@ -37,8 +37,8 @@ impl PodController {
 
     fn settle_standing(&mut self, uid: &Uid, standing: Standing, requests: Requests) {
         match &standing {
-            Standing::Held { message, .. } => self.say(uid, true, "Failed", format!("Error: {message}")),
-            Standing::Rejected { reason, message } => self.say(uid, true, reason, message.clone()),
+            Standing::Held(refusal) => self.say(uid, true, "Failed", format!("Error: {}", refusal.message)),
+            Standing::Rejected(refusal) => self.say(uid, true, &refusal.reason, refusal.message.clone()),
             Standing::Unjudged | Standing::Accepted => {}
         }
         let Some(entry) = self.pods.get_mut(uid) else { return };
@@ -56,7 +56,7 @@ impl PodController {
 
     fn standing(&self, uid: &Uid, terms: Option<&Terms>) -> Option<(Standing, Requests)> {
         let entry = self.pods.get(uid)?;
-        let raw = entry.raw.read();
+        let raw = entry.record.object();
         let spec = match support::read(&raw) {
             Ok(spec) => spec,
             Err(error) => {
@@ -69,7 +69,7 @@ impl PodController {
         // As with the kubelet, who was admitted once stays so.
         let admitted = runs || entry.counted;
         if !admitted && let Some((reason, message)) = self.reject(entry, &spec, &requests, terms) {
-            return Some((Standing::Rejected { reason, message }, requests));
+            return Some((Standing::Rejected(Box::new(Refusal { reason, message })), requests));
         }
         Some((self.carried(uid, entry, &spec, runs), requests))
     }
@@ -195,8 +195,8 @@ impl PodController {
 }
 
 fn held(message: String) -> Standing {
-    Standing::Held {
-        reason: "CreateContainerConfigError",
+    Standing::Held(Box::new(Refusal {
+        reason: Cow::Borrowed("CreateContainerConfigError"),
         message,
-    }
+    }))
 }

@@ -2,8 +2,8 @@
 
 use super::{
     admission::Used,
-    controller::Lane,
     entry::{NodeIndex, Retry, Uid},
+    lane::Lane,
 };
 use crate::{cluster::Clients, node::NodeHandle, plugin::Provider};
 use std::{

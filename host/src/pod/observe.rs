@@ -232,6 +232,7 @@ impl PodController {
         if let Ingested::New { before } = entry.ingest(report) {
             self.say_changes(uid, before.as_deref());
             self.enqueue(uid);
+            self.line_up(uid, Instant::now());
         }
     }
 
@@ -355,7 +356,7 @@ impl PodController {
                     // Whatever this provider has of it may be of another time.
                     (entry.supply, entry.given) = (Supply::Due, None);
                     entry.inherited = matches!(entry.backend, Backend::Absent | Backend::Vanished);
-                    if matches!(entry.standing, Standing::Held { .. }) {
+                    if matches!(entry.standing, Standing::Held(_)) {
                         // A new instance may carry what the one before refused.
                         entry.standing = Standing::Unjudged;
                     }
@@ -390,7 +391,7 @@ impl PodController {
         let mut again = None;
         if entry.backend == Backend::Absent && entry.call.is_none() {
             // Made by an earlier process: it has taken the generation that its status says.
-            let raw = entry.raw.read();
+            let raw = entry.record.object();
             let pod = view::pod(&raw).ok();
             let status = pod.as_ref().map(|pod| &pod.status);
             let observed = status.and_then(|status| status.observed_generation);
@@ -413,13 +414,13 @@ impl PodController {
         }
         let vanished = match entry.backend {
             Backend::Present | Backend::Ended => true,
-            Backend::Absent => !entry.phase.is_terminal() && has_run(&entry.raw.read()),
+            Backend::Absent => !entry.phase.is_terminal() && has_run(&entry.record.object()),
             Backend::Vanished | Backend::Removed => false,
         };
         if vanished {
             let report = PodReport::gone(PodIdentity::clone(&entry.identity));
             // Not stamped by the plugin: it counts because the list is its word.
-            let sequence = entry.report.as_ref().map_or(0, |known| known.sequence);
+            let sequence = entry.reported.unwrap_or(0);
             self.ingest(
                 uid,
                 PodReport {

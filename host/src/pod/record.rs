@@ -1,14 +1,19 @@
-//! The API object of a pod as it is kept: its bytes, and packed when the pod has come to rest.
+//! What is kept of a pod for as long as it lives, its API object and its provider's last report: as they are, and packed when
+//! the pod has come to rest.
 //!
-//! A pod is two or three kilobytes of JSON, most of which it shares word for word with the other pods of its template. At
-//! rest it is kept as what distinguishes it from one of a few models, a tenth of that. Packing and reading cost a few
-//! microseconds each, so a pod that changes is left as it is: nothing of this is on the way from its creation to Ready.
+//! A pod is two or three kilobytes of JSON, most of which it shares word for word with the other pods of its template, and a
+//! report says little that its status does not say. At rest both are kept as what distinguishes them from one of a few
+//! models, a tenth of that. Packing and reading cost a few microseconds each, so a pod that changes is left as it is:
+//! nothing of this is on the way from its creation to Ready.
 
 use super::entry::Uid;
 use crate::packing::{Models, Packed};
 use bytes::Bytes;
+use outrigger_plugin::PodReport;
 use std::{
+    borrow::Cow,
     collections::VecDeque,
+    mem,
     time::{Duration, Instant},
 };
 
@@ -17,30 +22,112 @@ const REST: Duration = Duration::from_secs(1);
 /// Hundredths that may be left: pods of a template leave a tenth.
 const LIKE: usize = 33;
 
-/// The bytes of a pod.
-#[derive(Debug, Default)]
-pub enum Manifest {
-    /// None have come.
-    #[default]
-    None,
-    /// As they came, without managed fields.
-    Plain(Bytes),
-    /// By what it differs from a model.
-    Packed(Packed),
+/// The API object of a pod, without managed fields, and its last report.
+#[derive(Debug)]
+pub struct Record(State);
+
+#[derive(Debug)]
+enum State {
+    /// The bytes as they came, none before any have come; the report, if there is one.
+    Awake {
+        object: Bytes,
+        report: Option<Box<PodReport>>,
+    },
+    /// Both, one behind the other, by what they differ from a model.
+    Resting { packed: Packed, object: usize },
 }
 
-impl Manifest {
-    /// The bytes; empty before any have come.
-    pub fn read(&self) -> Bytes {
-        match self {
-            Self::None => Bytes::new(),
-            Self::Plain(bytes) => bytes.clone(),
-            Self::Packed(packed) => packed.read().into(),
+/// What is known of a pod.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    /// The API object; empty before any has come.
+    pub object: Bytes,
+    /// The last report.
+    pub report: Option<Cow<'a, PodReport>>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self(State::Awake {
+            object: Bytes::new(),
+            report: None,
+        })
+    }
+}
+
+impl Record {
+    /// The API object; empty before any has come.
+    pub fn object(&self) -> Bytes {
+        match &self.0 {
+            State::Awake { object, .. } => object.clone(),
+            State::Resting { packed, object } => halves(packed, *object).0,
+        }
+    }
+
+    /// The last report.
+    pub fn report(&self) -> Option<Cow<'_, PodReport>> {
+        self.read().report
+    }
+
+    /// Both at once.
+    pub fn read(&self) -> Reading<'_> {
+        match &self.0 {
+            State::Awake { object, report } => Reading {
+                object: object.clone(),
+                report: report.as_deref().map(Cow::Borrowed),
+            },
+            State::Resting { packed, object } => {
+                let (object, report) = halves(packed, *object);
+                Reading {
+                    object,
+                    report: parse(&report).map(Cow::Owned),
+                }
+            }
+        }
+    }
+
+    /// Takes another state of the API object.
+    pub fn set_object(&mut self, object: Bytes) {
+        let (_, report) = self.take();
+        self.0 = State::Awake { object, report };
+    }
+
+    /// Takes another report; returns the one before it.
+    pub fn set_report(&mut self, report: Option<Box<PodReport>>) -> Option<Box<PodReport>> {
+        let (object, before) = self.take();
+        self.0 = State::Awake { object, report };
+        before
+    }
+
+    fn take(&mut self) -> (Bytes, Option<Box<PodReport>>) {
+        match mem::take(self).0 {
+            State::Awake { object, report } => (object, report),
+            State::Resting { packed, object } => {
+                let (object, report) = halves(&packed, object);
+                (object, parse(&report).map(Box::new))
+            }
         }
     }
 }
 
-/// Packs the manifests of pods at rest.
+/// The API object, and the report as JSON.
+fn halves(packed: &Packed, object: usize) -> (Bytes, Bytes) {
+    let mut bytes = Bytes::from(packed.read());
+    let report = bytes.split_off(object.min(bytes.len()));
+    (bytes, report)
+}
+
+/// An empty one is none.
+fn parse(report: &[u8]) -> Option<PodReport> {
+    if report.is_empty() {
+        return None;
+    }
+    serde_json::from_slice(report)
+        .inspect_err(|error| tracing::error!(%error, "unable to read a report that was packed here"))
+        .ok()
+}
+
+/// Packs the records of pods at rest.
 pub struct Press {
     models: Models,
     /// Pods in the order of their time, with the version that they had.
@@ -57,7 +144,7 @@ impl Default for Press {
 }
 
 impl Press {
-    /// Has a pod's manifest packed if it still has this version later.
+    /// Has a pod's record packed if it still has this version later.
     pub fn line_up(&mut self, uid: Uid, version: u64, now: Instant) {
         self.line.push_back((now + REST, uid, version));
     }
@@ -70,15 +157,26 @@ impl Press {
     /// The next pod whose time has come.
     pub fn due(&mut self, now: Instant) -> Option<(Uid, u64)> {
         let (_, uid, version) = self.line.pop_front_if(|(at, _, _)| *at <= now)?;
+        if self.line.is_empty() {
+            self.line = VecDeque::new();
+        }
         Some((uid, version))
     }
 
-    /// Packs a manifest, if it is not.
-    pub fn pack(&mut self, manifest: &mut Manifest) {
-        if let Manifest::Plain(bytes) = manifest
-            && let Some(packed) = self.models.pack(bytes)
+    /// Packs a record, if it is not.
+    pub fn pack(&mut self, record: &mut Record) {
+        let State::Awake { object, report } = &record.0 else {
+            return;
+        };
+        let mut bytes = object.to_vec();
+        if let Some(report) = report
+            && let Err(error) = serde_json::to_writer(&mut bytes, report)
         {
-            *manifest = Manifest::Packed(packed);
+            return tracing::error!(%error, "unable to write a report down");
+        }
+        if let Some(packed) = self.models.pack(&bytes) {
+            let object = object.len();
+            record.0 = State::Resting { packed, object };
         }
     }
 }
@@ -86,6 +184,8 @@ impl Press {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use outrigger_plugin::{ContainerReport, PodIdentity};
+    use serde_json::json;
 
     fn pod(template: &str, name: &str) -> Bytes {
         let image = "registry.example/of-some-team/with-a-long-name".repeat(20);
@@ -94,12 +194,52 @@ mod tests {
         ))
     }
 
-    fn size(manifest: &Manifest) -> usize {
-        match manifest {
-            Manifest::None => 0,
-            Manifest::Plain(bytes) => bytes.len(),
-            Manifest::Packed(packed) => packed.len(),
+    fn report(name: &str) -> PodReport {
+        let container: ContainerReport = serde_json::from_value(json!({
+            "name": "app",
+            "state": {"is": "running", "started_at": 1_764_444_000_000_i64},
+            "last_termination": {"exit_code": 3, "reason": "Error", "message": "\"it\"", "finished_at": 1_764_443_000_000_i64},
+            "restart_count": 2,
+            "ready": true,
+            "started": true,
+            "image": "registry.example/app:1",
+            "image_id": "registry.example/app@sha256:0123",
+            "container_id": format!("mock://of-{name}"),
+        }))
+        .expect("a report of a container");
+        PodReport {
+            identity: PodIdentity {
+                cluster: String::new(),
+                node: String::new(),
+                namespace: String::new(),
+                name: String::new(),
+                uid: String::new(),
+            },
+            sequence: 7,
+            gone: false,
+            ips: vec!["10.1.2.3".parse().unwrap(), "fd00::1".parse().unwrap()],
+            containers: vec![container.clone()],
+            init_containers: vec![container],
+            ephemeral_containers: Vec::new(),
         }
+    }
+
+    fn is_resting(record: &Record) -> bool {
+        matches!(record.0, State::Resting { .. })
+    }
+
+    /// Packed behind one that is like it.
+    fn resting(object: &Bytes, report: Option<PodReport>) -> Record {
+        let mut press = Press::default();
+        let [_, record] = [(), ()].map(|()| {
+            let mut record = Record::default();
+            record.set_object(object.clone());
+            record.set_report(report.clone().map(Box::new));
+            press.pack(&mut record);
+            record
+        });
+        assert!(is_resting(&record));
+        record
     }
 
     #[test]
@@ -107,23 +247,51 @@ mod tests {
         let mut press = Press::default();
         for template in ["a", "b"] {
             for number in 0..10 {
-                let whole = pod(template, &format!("web-{number}"));
-                let mut manifest = Manifest::Plain(whole.clone());
-                press.pack(&mut manifest);
-                if number > 0 {
-                    assert!(
-                        size(&manifest) * 10 < whole.len(),
-                        "{} of {}",
-                        size(&manifest),
-                        whole.len()
-                    );
+                let name = format!("web-{number}");
+                let mut record = Record::default();
+                record.set_object(pod(template, &name));
+                record.set_report(Some(Box::new(report(&name))));
+                press.pack(&mut record);
+                if let State::Resting { packed, object } = &record.0 {
+                    assert!(packed.len() * 10 < *object, "{} of {object}", packed.len());
+                } else {
+                    assert_eq!(number, 0, "the first is the model of the others");
                 }
-                assert_eq!(manifest.read(), whole);
-                press.pack(&mut manifest);
-                assert_eq!(manifest.read(), whole, "packing twice changes nothing");
+                for _ in 0..2 {
+                    assert_eq!(record.object(), pod(template, &name));
+                    assert_eq!(record.report().as_deref(), Some(&report(&name)));
+                    press.pack(&mut record);
+                }
             }
         }
-        assert_eq!(Manifest::None.read(), Bytes::new());
+        assert_eq!(Record::default().object(), Bytes::new());
+    }
+
+    #[test]
+    fn what_changes_wakes_it_and_leaves_the_other_half() {
+        let (one, two) = (pod("a", "one"), pod("a", "two"));
+        let mut record = resting(&one, Some(report("one")));
+        record.set_object(two.clone());
+        assert!(!is_resting(&record));
+        assert_eq!(
+            (record.object(), record.report().as_deref()),
+            (two, Some(&report("one")))
+        );
+
+        let mut record = resting(&one, Some(report("one")));
+        let before = record.set_report(Some(Box::new(report("two"))));
+        assert_eq!(before.as_deref(), Some(&report("one")));
+        assert_eq!(
+            (record.object(), record.report().as_deref()),
+            (one.clone(), Some(&report("two")))
+        );
+        assert_eq!(record.set_report(None).as_deref(), Some(&report("two")));
+        assert!(record.report().is_none());
+
+        let mut record = resting(&one, None);
+        assert!(record.report().is_none());
+        assert_eq!(record.set_report(Some(Box::new(report("one")))), None);
+        assert_eq!(record.object(), one);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl PodController {
     }
 
     pub(super) fn say_killing(&self, uid: &Uid) {
-        let Some(report) = self.pods.get(uid).and_then(|entry| entry.report.as_ref()) else {
+        let Some(report) = self.pods.get(uid).and_then(|entry| entry.record.report()) else {
             return;
         };
         let all = report.init_containers.iter().chain(&report.containers);
@@ -40,7 +40,7 @@ impl PodController {
     /// What a new report shows that the one before did not.
     pub(super) fn say_changes(&self, uid: &Uid, before: Option<&PodReport>) {
         let Some(entry) = self.pods.get(uid) else { return };
-        let Some(report) = &entry.report else {
+        let Some(report) = entry.record.report() else {
             return self.say(
                 uid,
                 true,

@@ -125,7 +125,7 @@ impl PodController {
             Some(Ok(resolved)) => {
                 let body = RequestBody::of(
                     &entry.identity,
-                    &entry.raw.read(),
+                    &entry.record.object(),
                     counts,
                     &resolved.materials,
                     &self.hasher,
@@ -195,7 +195,7 @@ impl PodController {
             node_dns: self.naming.node_dns.as_ref(),
         };
         let uid_of_node = node.handle.uid();
-        let raw = entry.raw.read();
+        let raw = entry.record.object();
         let subject = Subject {
             uid,
             identity: &entry.identity,

@@ -64,7 +64,8 @@ const ALONE: usize = 2_000;
 /// Everything that pods refer to, and which pods do.
 pub struct Live {
     ground: Ground,
-    things: HashMap<ThingId, Thing>,
+    /// Boxed, as a table has up to twice the room that it needs.
+    things: HashMap<ThingId, Box<Thing>>,
     config_maps: Groups<ConfigMapData>,
     secrets: Groups<SecretData>,
     bundles: Option<ThingId>,
@@ -327,7 +328,7 @@ impl Live {
                 (What::Bundles(table), many(), Some(task(following)))
             }
         };
-        self.things.insert(id, Thing { what, users, task });
+        self.things.insert(id, Box::new(Thing { what, users, task }));
         self.gather();
         id
     }

@@ -236,7 +236,7 @@ impl Own {
             until(*renewal).await;
         }
         let pair = match &self.signer {
-            Some(clients) => csr::issue(clients, &order(names)).await?,
+            Some(clients) => Box::pin(csr::issue(clients, &order(names))).await?,
             None => self_signed::make(names)?,
         };
         let usable = Usable::read(&pair, &self.crypto).ok_or(Refusal::Unusable)?;
