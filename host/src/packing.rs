@@ -5,6 +5,9 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 
 /// Models that are tried for new bytes.
 const MODELS: usize = 8;
+/// Of so many bytes that no model is close to, one becomes a model, in case others are close to that. A model is kept as long
+/// as anything that is like it, so it must not be each of them.
+const TRIALS: usize = 32;
 /// One that is larger makes a poor model: it is kept as long as anything that is like it.
 const LARGEST_MODEL: usize = 16 << 10;
 
@@ -43,40 +46,69 @@ impl Packed {
 pub struct Models {
     /// The one that was of use last comes first.
     known: VecDeque<Arc<[u8]>>,
-    /// Bytes of which more is left, in hundredths, were not like the model.
-    like: usize,
+    likeness: Likeness,
+    /// Bytes that were like a model, though none was close.
+    distant: usize,
+}
+
+/// How much may be left of bytes, in hundredths.
+#[derive(Clone, Copy, Debug)]
+pub struct Likeness {
+    /// Less is not to be had: no other model is tried.
+    pub close: usize,
+    /// Of more it is not worth it.
+    pub like: usize,
 }
 
 impl Models {
-    /// None yet. Bytes are like one of them that leave at most so many hundredths.
-    pub fn new(like: usize) -> Self {
-        let known = VecDeque::new();
-        Self { known, like }
+    /// None yet.
+    pub fn new(likeness: Likeness) -> Self {
+        Self {
+            known: VecDeque::new(),
+            likeness,
+            distant: 0,
+        }
     }
 
     /// Packs bytes that are like a model; others become one.
     pub fn pack(&mut self, bytes: &[u8]) -> Option<Packed> {
         let length = u32::try_from(bytes.len()).ok()?;
-        let alike = self.known.iter().enumerate().find_map(|(index, model)| {
+        let leaves = |packed: &[u8], hundredths: usize| packed.len() * 100 <= bytes.len() * hundredths;
+        let mut best: Option<(usize, Vec<u8>)> = None;
+        for (index, model) in self.known.iter().enumerate() {
             let packed = block::compress_with_dict(bytes, model);
-            (packed.len() * 100 <= bytes.len() * self.like).then_some((index, packed))
-        });
-        if let Some((index, packed)) = alike
-            && let Some(model) = self.known.remove(index)
-        {
-            self.known.push_front(model.clone());
-            return Some(Packed {
-                bytes: packed.into(),
-                length,
-                model,
-            });
+            if best.as_ref().is_none_or(|(_, best)| packed.len() < best.len()) {
+                best = Some((index, packed));
+            }
+            if best.as_ref().is_some_and(|(_, best)| leaves(best, self.likeness.close)) {
+                break;
+            }
         }
+        let Some((index, packed)) = best.filter(|(_, best)| leaves(best, self.likeness.like)) else {
+            self.add(bytes);
+            return None;
+        };
+        let model = self.known.remove(index)?;
+        self.known.push_front(model.clone());
+        if !leaves(&packed, self.likeness.close) {
+            if self.distant.is_multiple_of(TRIALS) {
+                self.add(bytes);
+            }
+            self.distant += 1;
+        }
+        Some(Packed {
+            bytes: packed.into(),
+            length,
+            model,
+        })
+    }
+
+    /// The next ones may be like it.
+    fn add(&mut self, bytes: &[u8]) {
         if bytes.len() <= LARGEST_MODEL {
-            // The next ones may be like it.
             self.known.truncate(MODELS - 1);
             self.known.push_front(Arc::from(bytes));
         }
-        None
     }
 }
 
@@ -84,13 +116,15 @@ impl Models {
 mod tests {
     use super::*;
 
+    const THIRD: Likeness = Likeness { close: 10, like: 33 };
+
     fn noise(length: usize) -> Vec<u8> {
         std::iter::repeat_with(|| fastrand::u8(..)).take(length).collect()
     }
 
     #[test]
     fn models_are_few_and_those_in_use_outlive_their_place() {
-        let mut models = Models::new(33);
+        let mut models = Models::new(THIRD);
         let mut kept = Vec::new();
         for number in 0..3 * MODELS {
             let mut bytes = noise(2_000);
@@ -104,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_is_too_large_is_no_model() {
-        let mut models = Models::new(33);
+        let mut models = Models::new(THIRD);
         for _ in 0..2 {
             assert!(models.pack(&vec![b'x'; LARGEST_MODEL + 1]).is_none());
         }
@@ -116,9 +150,31 @@ mod tests {
         let (model, half) = (noise(1_000), noise(500));
         let bytes = [&model[..500], &half].concat();
         for (like, packs) in [(40, false), (60, true)] {
-            let mut models = Models::new(like);
+            let mut models = Models::new(Likeness { close: like, like });
             models.pack(&model);
             assert_eq!(models.pack(&bytes).is_some(), packs, "{like}");
         }
+    }
+
+    #[test]
+    fn a_better_model_is_found_and_few_are_kept() {
+        // As pods are that run, beside the first one, which did not yet.
+        let (early, late) = (noise(3_000), noise(700));
+        let running = || [&early[..], &late, &noise(30)].concat();
+        let mut models = Models::new(THIRD);
+        models.pack(&early);
+        let left: Vec<usize> = (0..3).map(|_| models.pack(&running()).unwrap().len()).collect();
+        assert!(left[0] > 700 && left[1..].iter().all(|left| *left < 100), "{left:?}");
+
+        // Of what has nothing close to it, few become models.
+        let mut models = Models::new(THIRD);
+        models.pack(&early);
+        let kept: Vec<Packed> = (0..10 * TRIALS)
+            .map(|_| models.pack(&[&early[..], &noise(700)].concat()).unwrap())
+            .collect();
+        let mut used: Vec<_> = kept.iter().map(|packed| Arc::as_ptr(&packed.model)).collect();
+        used.sort_unstable();
+        used.dedup();
+        assert!(used.len() <= 11, "{}", used.len());
     }
 }

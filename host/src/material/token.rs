@@ -3,12 +3,12 @@
 //! A token is a kilobyte of text for three fields, two of which are JSON that is almost the same for all pods of an account.
 //! Decoded, and without what it shares with others, a third is left: the signature and some identifiers.
 
-use crate::packing::{Models, Packed};
+use crate::packing::{Likeness, Models, Packed};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::fmt;
 
-/// Hundredths that may be left: a signature alone is a quarter.
-const LIKE: usize = 80;
+/// A signature alone is up to a half, which no model makes smaller.
+const LIKENESS: Likeness = Likeness { close: 80, like: 80 };
 const FIELDS: usize = 3;
 
 /// A service-account token as a TokenRequest answered it.
@@ -57,7 +57,7 @@ pub struct Press(Models);
 
 impl Default for Press {
     fn default() -> Self {
-        Self(Models::new(LIKE))
+        Self(Models::new(LIKENESS))
     }
 }
 

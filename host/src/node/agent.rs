@@ -265,7 +265,8 @@ impl Work {
             };
             tokio::select! {
                 () = cut => return,
-                () = self.act() => {}
+                // Boxed, as a node has nothing to do most of the time, and there may be a thousand.
+                () = Box::pin(self.act()) => {}
             }
         }
     }

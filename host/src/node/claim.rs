@@ -364,7 +364,8 @@ impl Claim {
         } else {
             REQUEST_TIMEOUT.min(left)
         };
-        raw::send(&self.client, request, timeout).await?.decode()
+        // Boxed: while a claim waits for the next renewal, which is most of the time, it takes no room for this.
+        Box::pin(raw::send(&self.client, request, timeout)).await?.decode()
     }
 }
 

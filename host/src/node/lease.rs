@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,16 +18,18 @@ pub const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/
 /// No lease blocks a node for longer, whatever it says.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// A lease as it was read.
+/// A lease as it was read. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lease {
-    object: Value,
+    object: Arc<Value>,
 }
 
 impl Lease {
     /// Takes the object as the API server gave it.
     pub fn read(object: Value) -> Self {
-        Self { object }
+        Self {
+            object: Arc::new(object),
+        }
     }
 
     /// Who holds it; nobody after a release.
@@ -55,27 +58,32 @@ impl Lease {
     }
 
     /// The object with our claim in it, fresh. Whatever else it carries stays.
-    pub fn claimed(mut self, claim: &Claimant<'_>) -> Value {
+    pub fn claimed(self, claim: &Claimant<'_>) -> Value {
         let now = self.next_renewal(Timestamp::now());
-        if self.holder() != Some(claim.holder) {
-            let transitions = self.object["spec"]["leaseTransitions"].as_u64().unwrap_or_default();
-            self.object["spec"]["leaseTransitions"] = json!(transitions + 1);
-            self.object["spec"]["acquireTime"] = json!(now);
+        let taken = self.holder() != Some(claim.holder);
+        let mut object = Arc::unwrap_or_clone(self.object);
+        let spec = &mut object["spec"];
+        if taken {
+            let transitions = spec["leaseTransitions"].as_u64().unwrap_or_default();
+            spec["leaseTransitions"] = json!(transitions + 1);
+            spec["acquireTime"] = json!(now);
         }
-        self.object["spec"]["holderIdentity"] = json!(claim.holder);
-        self.object["spec"]["leaseDurationSeconds"] = json!(claim.duration.as_secs().max(1));
-        self.object["spec"]["renewTime"] = json!(now);
-        claim.own(&mut self.object);
-        self.object
+        spec["holderIdentity"] = json!(claim.holder);
+        spec["leaseDurationSeconds"] = json!(claim.duration.as_secs().max(1));
+        spec["renewTime"] = json!(now);
+        claim.own(&mut object);
+        object
     }
 
     /// The object without a holder, for the next host to take at once. Its renewal is new: the node lifecycle controller
     /// of Kubernetes 1.37 never again judges a node whose lease has changed but was not renewed, because the version
     /// that it remembers from the last renewal is not the present one.
-    pub fn released(mut self) -> Value {
-        self.object["spec"]["holderIdentity"] = json!("");
-        self.object["spec"]["renewTime"] = json!(self.next_renewal(Timestamp::now()));
-        self.object
+    pub fn released(self) -> Value {
+        let now = self.next_renewal(Timestamp::now());
+        let mut object = Arc::unwrap_or_clone(self.object);
+        object["spec"]["holderIdentity"] = json!("");
+        object["spec"]["renewTime"] = json!(now);
+        object
     }
 
     /// The time of the next renewal, which is always later than the last one: the node lifecycle controller counts no

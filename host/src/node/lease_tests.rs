@@ -92,15 +92,15 @@ fn only_a_new_renewal_starts_the_clock_again() {
 fn the_holders_own_duration_counts_within_limits() {
     let start = Instant::now();
     let mut object = lease("vk", "t1");
-    object.object["spec"]["leaseDurationSeconds"] = json!(60);
+    Arc::make_mut(&mut object.object)["spec"]["leaseDurationSeconds"] = json!(60);
     let wait = |lease: Lease| match decide(Some(&Seen { lease, since: start }), "me", FORTY, start, alive) {
         Action::Wait { until, .. } => until - start,
         other => panic!("{other:?}"),
     };
     assert_eq!(wait(object.clone()), Duration::from_secs(60));
-    object.object["spec"]["leaseDurationSeconds"] = json!(1_000_000);
+    Arc::make_mut(&mut object.object)["spec"]["leaseDurationSeconds"] = json!(1_000_000);
     assert_eq!(wait(object.clone()), LONGEST);
-    object.object["spec"]["leaseDurationSeconds"] = json!(null);
+    Arc::make_mut(&mut object.object)["spec"]["leaseDurationSeconds"] = json!(null);
     assert_eq!(wait(object), FORTY);
 }
 
@@ -138,7 +138,7 @@ fn the_lease_follows_its_node() {
         ..ME
     };
     let mut object = lease("me", "t1");
-    object.object["metadata"]["ownerReferences"] = json!([
+    Arc::make_mut(&mut object.object)["metadata"]["ownerReferences"] = json!([
         { "apiVersion": "v1", "kind": "Node", "name": "vk", "uid": "uid-1" },
         { "apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "u" },
     ]);

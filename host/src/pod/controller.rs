@@ -5,6 +5,7 @@ use super::{
     entry::{Entry, NodeIndex, Object, Uid},
     lane::Lane,
     mailbox::Mailbox,
+    names::Names,
     nodes::{Node, ProviderSlot},
     record::Press,
     supply::Naming,
@@ -211,8 +212,7 @@ pub struct PodController {
     pub(super) mailbox: Arc<Mailbox>,
     /// Boxed: a table of large entries is mostly room for the next ones.
     pub(super) pods: HashMap<Uid, Box<Entry>>,
-    /// UIDs by `namespace/name`, oldest first.
-    pub(super) names: HashMap<Box<str>, Vec<Uid>>,
+    pub(super) names: Names,
     /// Packs the records of pods at rest.
     pub(super) press: Press,
     /// Pods to look at.
@@ -250,7 +250,7 @@ impl PodController {
             providers: Vec::new(),
             mailbox: config.mailbox,
             pods: HashMap::new(),
-            names: HashMap::new(),
+            names: Names::default(),
             press: Press::default(),
             queue: VecDeque::new(),
             timers: BinaryHeap::new(),
@@ -489,12 +489,19 @@ impl PodController {
 
     /// The pod of that name on a node of which this holds.
     fn newest(&self, namespace: &str, name: &str, node: impl Fn(&str) -> bool) -> Option<&Entry> {
-        let key = format!("{namespace}/{name}");
-        let uids = self.names.get(key.as_str()).map(Vec::as_slice).unwrap_or_default();
-        uids.iter()
-            .filter_map(|uid| self.pods.get(uid).map(|entry| &**entry))
+        self.bearers(namespace, name)
+            .map(|(_, entry)| entry)
             .filter(|entry| entry.object == Object::There && node(&self.nodes[entry.node].name))
             .max_by_key(|entry| (entry.deletion.is_none(), entry.version))
+    }
+
+    /// All pods of that name, oldest first.
+    pub(super) fn bearers(&self, namespace: &str, name: &str) -> impl Iterator<Item = (&Uid, &Entry)> {
+        self.names
+            .of(namespace, name)
+            .iter()
+            .filter_map(|uid| Some((uid, &**self.pods.get(uid)?)))
+            .filter(move |(_, entry)| entry.identity.namespace == namespace && entry.identity.name == name)
     }
 
     fn pods_of(&self, node: &str) -> impl Iterator<Item = &Entry> {

@@ -85,38 +85,53 @@ pub enum CallKind {
     Remove,
 }
 
-/// A failed call or write that will be tried again.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Retry {
-    pub backoff: Backoff,
+/// A failed call or write that will be tried again; most pods have none.
+#[derive(Debug, Default)]
+pub struct Retry(Option<Box<Failed>>);
+
+#[derive(Debug, Default)]
+struct Failed {
+    backoff: Backoff,
     /// Not before this time.
-    pub at: Option<Instant>,
+    at: Option<Instant>,
 }
 
 impl Retry {
     /// After a failure: when to try again.
     pub fn fail(&mut self, now: Instant, at_least: Option<Duration>) -> Instant {
-        let at = now + self.backoff.next(at_least);
-        self.at = Some(at);
+        let failed = self.0.get_or_insert_default();
+        let at = now + failed.backoff.next(at_least);
+        failed.at = Some(at);
         at
     }
 
     /// After a success, or when things have changed so much that waiting makes no sense.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = None;
     }
 
     /// Failures so far count no more, and it is tried again at this time, or before if it was to be.
     pub fn restart(&mut self, at: Instant) {
-        *self = Self {
-            at: Some(self.at.map_or(at, |known| known.min(at))),
-            ..Self::default()
-        };
+        let at = self.at().map_or(at, |known| known.min(at));
+        self.0 = Some(Box::new(Failed {
+            at: Some(at),
+            ..Failed::default()
+        }));
+    }
+
+    /// When it is tried again, after a failure.
+    pub fn at(&self) -> Option<Instant> {
+        self.0.as_ref()?.at
+    }
+
+    /// Failures since the last success.
+    pub fn failures(&self) -> u32 {
+        self.0.as_ref().map_or(0, |failed| failed.backoff.failures())
     }
 
     /// Whether it is still to wait.
     pub fn waits(&self, now: Instant) -> bool {
-        self.at.is_some_and(|at| at > now)
+        self.at().is_some_and(|at| at > now)
     }
 }
 
@@ -419,7 +434,7 @@ impl Entry {
     /// Whether the provider is to see the manifest (again).
     pub fn wants_update(&self, now: Instant) -> bool {
         self.taken_generation.is_some_and(|taken| taken < self.generation)
-            || self.resize_retry.at.is_some_and(|at| at <= now)
+            || self.resize_retry.at().is_some_and(|at| at <= now)
     }
 
     /// What is true of the backend, a pod that ended by itself included.

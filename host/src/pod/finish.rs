@@ -206,9 +206,11 @@ impl PodController {
     }
 
     fn namesakes(&self, uid: &Uid, entry: &super::entry::Entry) -> Vec<Uid> {
-        let key = format!("{}/{}", entry.identity.namespace, entry.identity.name);
-        let uids = self.names.get(key.as_str()).map(Vec::as_slice).unwrap_or_default();
-        uids.iter().filter(|other| *other != uid).cloned().collect()
+        self.bearers(&entry.identity.namespace, &entry.identity.name)
+            .map(|(other, _)| other)
+            .filter(|other| *other != uid)
+            .cloned()
+            .collect()
     }
 
     fn call_failed(&mut self, uid: &Uid, kind: CallKind, error: &ProviderError) {
@@ -221,7 +223,7 @@ impl PodController {
         if matches!(entry.supply, Supply::Given) {
             entry.supply = Supply::Due;
         }
-        let first = entry.call_retry.backoff.failures() == 1;
+        let first = entry.call_retry.failures() == 1;
         let verb = match kind {
             CallKind::Create => "create",
             CallKind::Update => "update",
@@ -327,7 +329,7 @@ impl PodController {
             Some(Duration::from_secs(10))
         };
         let at = entry.write_retry.fail(now, floor);
-        let first = entry.write_retry.backoff.failures() == 1;
+        let first = entry.write_retry.failures() == 1;
         let identity = entry.identity.clone();
         self.enqueue_at(at, uid);
         if !first {

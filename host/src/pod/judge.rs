@@ -147,7 +147,7 @@ impl PodController {
             Err(error) => {
                 let at = node.look_retry.fail(Instant::now(), error.retry_after());
                 // Whoever waits is neither run nor refused, and nothing else says so. Outages are told of elsewhere.
-                if node.look_retry.backoff.failures() == 1 && !error.is_retryable() {
+                if node.look_retry.failures() == 1 && !error.is_retryable() {
                     tracing::warn!(node = %node.name, %error, "unable to read node before pods are refused, retrying");
                 } else {
                     tracing::debug!(node = %node.name, %error, "unable to read node, retrying");

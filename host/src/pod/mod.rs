@@ -23,6 +23,7 @@ mod finish;
 mod judge;
 mod lane;
 mod mailbox;
+mod names;
 mod nodes;
 mod observe;
 mod orphans;

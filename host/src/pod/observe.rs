@@ -107,10 +107,7 @@ impl PodController {
 
     pub(super) fn insert(&mut self, identity: PodIdentity, node: NodeIndex) -> Uid {
         let uid: Uid = identity.uid.as_str().into();
-        let key = name_key(&identity);
-        // One pod of a name is the rule.
-        let uids = self.names.entry(key).or_insert_with(|| Vec::with_capacity(1));
-        uids.push(uid.clone());
+        self.names.add(&identity.namespace, &identity.name, uid.clone());
         self.nodes[node].pods.insert(uid.clone());
         self.pods.insert(uid.clone(), Box::new(Entry::new(identity, node)));
         uid
@@ -125,27 +122,17 @@ impl PodController {
         if entry.counted {
             node.used.remove(&entry.requests);
         }
-        let key = name_key(&entry.identity);
-        let mut successors = Vec::new();
-        if let Some(uids) = self.names.get_mut(&key) {
-            uids.retain(|other| other != uid);
-            successors.clone_from(uids);
-            if uids.is_empty() {
-                self.names.remove(&key);
-            }
-        }
+        let (namespace, name) = (&entry.identity.namespace, &entry.identity.name);
+        self.names.remove(namespace, name, uid);
+        let successors = self.names.of(namespace, name).to_vec();
         successors.iter().for_each(|uid| self.enqueue(uid));
     }
 
     /// Whether an older pod of the same name on the same node has not ended yet.
     pub(super) fn has_predecessor(&self, uid: &Uid, entry: &Entry) -> bool {
-        let Some(uids) = self.names.get(&name_key(&entry.identity)) else {
-            return false;
-        };
-        uids.iter()
-            .take_while(|other| *other != uid)
-            .filter_map(|other| self.pods.get(other))
-            .any(|other| {
+        self.bearers(&entry.identity.namespace, &entry.identity.name)
+            .take_while(|(other, _)| *other != uid)
+            .any(|(_, other)| {
                 other.node == entry.node
                     && (other.call.is_some() || matches!(other.backend, Backend::Present | Backend::Ended))
             })
@@ -319,7 +306,7 @@ impl PodController {
             Ok(reports) => reports,
             Err(error) => {
                 let slot = &mut self.providers[provider];
-                if slot.retry.backoff.failures() == 0 {
+                if slot.retry.failures() == 0 {
                     tracing::warn!(provider = %slot.name, %error, "unable to list pods of provider, retrying");
                 }
                 slot.list_at = Some(slot.retry.fail(now, None));
@@ -435,8 +422,4 @@ impl PodController {
 /// Whether a container of the pod has ever run, by what the API server says.
 fn has_run(raw: &Bytes) -> bool {
     view::pod(raw).is_ok_and(|pod| pod.status.all_containers().any(|container| container.has_run()))
-}
-
-fn name_key(identity: &PodIdentity) -> Box<str> {
-    format!("{}/{}", identity.namespace, identity.name).into()
 }

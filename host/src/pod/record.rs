@@ -7,7 +7,7 @@
 //! nothing of this is on the way from its creation to Ready.
 
 use super::entry::Uid;
-use crate::packing::{Models, Packed};
+use crate::packing::{Likeness, Models, Packed};
 use bytes::Bytes;
 use outrigger_plugin::PodReport;
 use std::{
@@ -19,8 +19,8 @@ use std::{
 
 /// What has not changed for so long is packed.
 const REST: Duration = Duration::from_secs(1);
-/// Hundredths that may be left: pods of a template leave a tenth.
-const LIKE: usize = 33;
+/// Pods of a template leave a tenth.
+const LIKENESS: Likeness = Likeness { close: 15, like: 33 };
 
 /// The API object of a pod, without managed fields, and its last report.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ pub struct Press {
 impl Default for Press {
     fn default() -> Self {
         Self {
-            models: Models::new(LIKE),
+            models: Models::new(LIKENESS),
             line: VecDeque::new(),
         }
     }

@@ -164,7 +164,7 @@ pub struct Keeper<I> {
     issuer: Arc<I>,
     board: Arc<Board>,
     desk: Arc<Desk>,
-    kept: HashMap<ThingId, Kept>,
+    kept: HashMap<ThingId, Box<Kept>>,
     /// When each that is not being asked for has its turn.
     due: BTreeSet<(Instant, ThingId)>,
     /// Those whose turn it is: first those that a pod waits for, then the others.
@@ -241,7 +241,7 @@ impl<I: Issuer> Keeper<I> {
             due: None,
             failures: 0,
         };
-        self.kept.insert(id, kept);
+        self.kept.insert(id, Box::new(kept));
         self.line_up(id);
     }
 

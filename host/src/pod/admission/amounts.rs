@@ -15,8 +15,10 @@ pub struct Requests {
     /// Bytes of `ephemeral-storage`.
     pub storage: u64,
     /// Everything else, by name. Few pods have any.
-    others: BTreeMap<Box<str>, u64>,
+    others: Option<Box<Others>>,
 }
+
+type Others = BTreeMap<Box<str>, u64>;
 
 /// A list of resources in a manifest.
 type List<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
@@ -67,7 +69,7 @@ impl Requests {
             "memory" => self.memory = amount,
             "ephemeral-storage" => self.storage = amount,
             _ => {
-                self.others.insert(name.into(), amount);
+                self.others.get_or_insert_default().insert(name.into(), amount);
             }
         }
     }
@@ -90,8 +92,8 @@ impl Requests {
         self.cpu = with(self.cpu, other.cpu);
         self.memory = with(self.memory, other.memory);
         self.storage = with(self.storage, other.storage);
-        for (name, amount) in &other.others {
-            let own = self.others.entry(name.clone()).or_default();
+        for (name, amount) in other.others.iter().flat_map(|others| &**others) {
+            let own = self.others.get_or_insert_default().entry(name.clone()).or_default();
             *own = with(*own, *amount);
         }
     }
@@ -103,7 +105,8 @@ impl Requests {
             ("memory", self.memory),
             ("ephemeral-storage", self.storage),
         ];
-        let others = self.others.iter().map(|(name, amount)| (&**name, *amount));
+        let others = self.others.iter().flat_map(|others| &**others);
+        let others = others.map(|(name, amount)| (&**name, *amount));
         known.into_iter().chain(others).filter(|(_, amount)| *amount > 0)
     }
 
@@ -113,7 +116,12 @@ impl Requests {
             "cpu" => self.cpu,
             "memory" => self.memory,
             "ephemeral-storage" => self.storage,
-            _ => self.others.get(name).copied().unwrap_or(0),
+            _ => self
+                .others
+                .as_ref()
+                .and_then(|others| others.get(name))
+                .copied()
+                .unwrap_or(0),
         }
     }
 }
