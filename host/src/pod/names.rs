@@ -18,7 +18,11 @@ pub struct Names {
 enum Bearers {
     /// The rule.
     One(Uid),
-    Several(Vec<Uid>),
+    #[expect(
+        clippy::box_collection,
+        reason = "it is rare, and in place would take more room than the rule does"
+    )]
+    Several(Box<Vec<Uid>>),
 }
 
 impl Names {
@@ -31,7 +35,7 @@ impl Names {
             Entry::Occupied(mut known) => {
                 let mut bearers = known.get().as_slice().to_vec();
                 bearers.push(uid);
-                known.insert(Bearers::Several(bearers));
+                known.insert(Bearers::Several(Box::new(bearers)));
             }
         }
     }
