@@ -5,8 +5,10 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 
 /// Models that are tried for new bytes.
 const MODELS: usize = 8;
-/// Of so many bytes that no model is close to, one becomes a model, in case others are close to that. A model is kept as long
-/// as anything that is like it, so it must not be each of them.
+/// Once there is a model that bytes are like, so many more are tried for a closer one.
+const FURTHER: usize = 2;
+/// Where no model was close, each so many-th time what was packed becomes a model, in case others are close to that. A model
+/// is kept as long as anything that is like it, so it must not be each of them.
 const TRIALS: usize = 32;
 /// One that is larger makes a poor model: it is kept as long as anything that is like it.
 const LARGEST_MODEL: usize = 16 << 10;
@@ -54,9 +56,9 @@ pub struct Models {
 /// How much may be left of bytes, in hundredths.
 #[derive(Clone, Copy, Debug)]
 pub struct Likeness {
-    /// Less is not to be had: no other model is tried.
+    /// If no more is left, no other model is tried.
     pub close: usize,
-    /// Of more it is not worth it.
+    /// If more is left, it is not worth it.
     pub like: usize,
 }
 
@@ -75,13 +77,23 @@ impl Models {
         let length = u32::try_from(bytes.len()).ok()?;
         let leaves = |packed: &[u8], hundredths: usize| packed.len() * 100 <= bytes.len() * hundredths;
         let mut best: Option<(usize, Vec<u8>)> = None;
+        let mut tries = MODELS;
         for (index, model) in self.known.iter().enumerate() {
+            if tries == 0 {
+                break;
+            }
+            tries -= 1;
             let packed = block::compress_with_dict(bytes, model);
             if best.as_ref().is_none_or(|(_, best)| packed.len() < best.len()) {
                 best = Some((index, packed));
             }
-            if best.as_ref().is_some_and(|(_, best)| leaves(best, self.likeness.close)) {
-                break;
+            if let Some((_, best)) = &best
+                && leaves(best, self.likeness.like)
+            {
+                tries = match leaves(best, self.likeness.close) {
+                    true => 0,
+                    false => tries.min(FURTHER),
+                };
             }
         }
         let Some((index, packed)) = best.filter(|(_, best)| leaves(best, self.likeness.like)) else {

@@ -13,6 +13,8 @@ PATH=$PATH:/usr/local/go/bin
 target=${TARGET:-target}
 reports=$target/scale
 mkdir -p "$reports"
+# Pods have come to rest by then, and what they no longer need has gone back to the system.
+settle=10
 
 # measure NAME ARGUMENT...
 measure() {
@@ -26,9 +28,9 @@ measure() {
 both() {
 	local cluster=$1
 	measure "$cluster-nodes" nodes --cluster "$@"
-	measure "$cluster-100" scale --nodes 100 --pods 10000 --rounds 1 --cluster "$@"
+	measure "$cluster-100" scale --nodes 100 --pods 10000 --rounds 1 --settle "$settle" --cluster "$@"
 	[ "$mode" = soak ] || return 0
-	measure "$cluster-1000" scale --nodes 1000 --pods 10000 --rounds 1 --cluster "$@"
+	measure "$cluster-1000" scale --nodes 1000 --pods 10000 --rounds 1 --settle "$settle" --cluster "$@"
 	measure "$cluster-own-watches" scale --nodes 100 --pods 2000 --rounds 1 --only host --only host-with-own-watches --cluster "$cluster"
 }
 
@@ -42,6 +44,6 @@ case $code in
 *) exit "$code" ;;
 esac
 if [ "$mode" = soak ]; then
-	measure dev-100000 scale --nodes 1000 --pods 100000 --rounds 1
-	measure dev-cycles scale --nodes 100 --pods 10000 --rounds 1 --cycles 10 --only host
+	measure dev-100000 scale --nodes 1000 --pods 100000 --rounds 1 --settle "$settle"
+	measure dev-cycles scale --nodes 100 --pods 10000 --rounds 1 --cycles 10 --settle "$settle" --only host
 fi

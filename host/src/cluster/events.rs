@@ -1,9 +1,9 @@
 //! Kubernetes events, in the kubelet's form and within its budget.
 //!
 //! Events tell people, and are the first thing to give when there is much to do: 50 a second after a burst of 100, a
-//! bounded queue, drops counted. They wait while pod statuses are being written, though not for ever: a warning until
-//! none is under way, what is normal until there was a pause, as each event costs the API server what a status does. An
-//! event that happens again is one object whose count grows.
+//! bounded queue, drops counted. They wait while pod statuses are being written, each in its turn and for a second at most:
+//! a warning until none is under way, what is normal until there was a pause, as each event costs the API server what a
+//! status does. An event that happens again is one object whose count grows.
 
 use super::Client;
 use super::Clients;
@@ -37,6 +37,8 @@ const QUEUE: usize = 1_000;
 const REMEMBERED: usize = 4_096;
 /// As long as the API server keeps an event by default; afterwards a repetition is a new one.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
+/// After so many warnings a normal event has its turn.
+const WARNINGS: u32 = 4;
 /// How long one event gives way to status writes.
 const YIELD: Duration = Duration::from_secs(1);
 /// A pause of status writes: they come less often than fifty a second.
@@ -79,6 +81,8 @@ struct Shared {
 struct Waiting {
     warnings: VecDeque<Arc<Key>>,
     normal: VecDeque<Arc<Key>>,
+    /// Warnings that were taken since the last normal event.
+    warned: u32,
     happened: HashMap<Arc<Key>, Happened>,
     /// Since when there is no room: how many were refused.
     overflow: Option<u64>,
@@ -180,7 +184,7 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next event, warnings first, when it may be sent.
+    /// The next event, mostly a warning if there is one, when it may be sent.
     async fn next(&self, pressure: &Pressure) -> (Arc<Key>, Happened) {
         let mut deadline = None;
         loop {
@@ -241,15 +245,25 @@ impl Waiting {
 
     /// How long a pause of status writes the next event waits for, if there is one.
     fn quiet(&self) -> Option<Duration> {
-        match (self.warnings.is_empty(), self.normal.is_empty()) {
-            (false, _) => Some(Duration::ZERO),
-            (true, false) => Some(QUIET),
-            (true, true) => None,
+        match (self.warning_is_next(), self.normal.is_empty()) {
+            (true, _) => Some(Duration::ZERO),
+            (false, false) => Some(QUIET),
+            (false, true) => None,
         }
     }
 
+    fn warning_is_next(&self) -> bool {
+        !self.warnings.is_empty() && (self.warned < WARNINGS || self.normal.is_empty())
+    }
+
     fn pop(&mut self) -> Option<(Arc<Key>, Happened)> {
-        let key = self.warnings.pop_front().or_else(|| self.normal.pop_front())?;
+        let key = if self.warning_is_next() {
+            self.warned = self.warned.saturating_add(1);
+            self.warnings.pop_front()
+        } else {
+            self.warned = 0;
+            self.normal.pop_front()
+        }?;
         if self.warnings.len().max(self.normal.len()) < QUEUE / 2
             && let Some(dropped) = self.overflow.take()
         {

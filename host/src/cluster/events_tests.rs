@@ -70,6 +70,13 @@ fn warnings_come_first_and_have_room_of_their_own() {
     assert_eq!(waiting.quiet(), Some(Duration::ZERO));
     assert_eq!(*waiting.pop().unwrap().0, key("a", "m"));
     assert_eq!(*waiting.pop().unwrap().0, normal(0));
+    for n in 0..2 * WARNINGS {
+        assert!(waiting.push(key("a", &format!("warning {n}")), Timestamp::now()));
+    }
+    let taken = |waiting: &mut Waiting| waiting.pop().unwrap().0.warning;
+    let warnings = (0..=WARNINGS).filter(|_| taken(&mut waiting)).count();
+    assert_eq!(warnings, WARNINGS as usize, "then what is normal has a turn");
+    assert!(taken(&mut waiting));
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,8 +79,10 @@ pub struct PressureGuard {
 
 impl Drop for PressureGuard {
     fn drop(&mut self) {
+        // Under the lock, so that who sees that it was the last also sees when it ended.
+        let mut ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.writes.fetch_sub(1, Ordering::AcqRel) == 1 {
-            *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            *ended = Some(Instant::now());
             self.shared.calm.notify_waiters();
         }
     }

@@ -243,7 +243,12 @@ impl PodController {
         if entry.writing || entry.write_retry.waits(now) || !self.nodes[entry.node].handle.may_act() {
             return;
         }
-        if !self.writes.enter_to_end(uid) {
+        // One that has failed waits in line with the others, or such pods could take all places.
+        let entered = match entry.write_retry.failures() {
+            0 => self.writes.enter_to_end(uid),
+            _ => self.writes.enter(uid),
+        };
+        if !entered {
             return;
         }
         entry.writing = true;

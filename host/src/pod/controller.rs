@@ -400,26 +400,26 @@ impl PodController {
             && !entry.lined_up
         {
             entry.lined_up = true;
-            self.press.line_up(uid.clone(), entry.version, now);
+            self.press.line_up(uid.clone(), entry.mark(), now);
         }
     }
 
     /// Packs what rests, some at a time.
     fn pack(&mut self, now: Instant) {
         for _ in 0..MAX_PACKED {
-            let Some((uid, version)) = self.press.due(now) else {
-                if self.press.due_at().is_none() {
-                    self.queue.shrink_to(SMALL);
-                    self.timers.shrink_to(SMALL);
-                }
+            let Some((uid, mark)) = self.press.due(now) else {
                 return;
             };
             let Some(entry) = self.pods.get_mut(&uid) else { continue };
             entry.lined_up = false;
-            if entry.version == version {
+            if entry.mark() == mark && !entry.writing && entry.call.is_none() {
                 self.press.pack(&mut entry.record);
             } else {
                 self.line_up(&uid, now);
+            }
+            if self.press.due_at().is_none() {
+                self.queue.shrink_to(SMALL);
+                self.timers.shrink_to(SMALL);
             }
         }
     }

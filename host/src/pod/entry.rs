@@ -4,7 +4,7 @@ use super::{
     admission::Requests,
     backoff::Backoff,
     reconcile::{Admission, Api, Backend, Facts},
-    record::Record,
+    record::{Mark, Record},
     status::{Situation, model::Phase},
     supply::Supply,
     view::{self, Head},
@@ -58,6 +58,8 @@ pub struct Deletion {
 pub enum Ingested {
     /// A newer one is known, or the pod has been released.
     Old,
+    /// It is the newest, and says what the one before said.
+    Same,
     /// It is the newest.
     New { before: Option<Box<PodReport>> },
 }
@@ -274,6 +276,11 @@ impl Entry {
         }
     }
 
+    /// Which record it has.
+    pub fn mark(&self) -> Mark {
+        (self.version, self.reported)
+    }
+
     /// The API server has it (again).
     pub fn found(&mut self) {
         if self.object == Object::Lost {
@@ -343,8 +350,8 @@ impl Entry {
         if known || self.backend == Backend::Removed {
             return Ingested::Old;
         }
-        self.status_stale = true;
         if report.gone {
+            self.status_stale = true;
             // A stop that is under way will say the same.
             let expected = self.deletion.is_some() || self.object == Object::Gone;
             self.backend = if expected { Backend::Removed } else { Backend::Vanished };
@@ -357,19 +364,26 @@ impl Entry {
                 before: self.record.set_report(None),
             };
         }
+        let stands = matches!(self.backend, Backend::Present | Backend::Ended) && self.trouble.is_none();
         if self.backend != Backend::Ended {
             self.backend = Backend::Present;
         }
         self.present_since.get_or_insert_with(Instant::now);
         self.inherited = false;
         self.trouble = None;
-        // It is kept for as long as the pod lives. Lists were read with room to grow, and whose it is stands here anyway.
-        report.identity = nobody();
+        self.reported = Some(report.sequence);
+        // Whose it is and which one stand here, so that it is like others.
+        (report.identity, report.sequence) = (nobody(), 0);
+        if stands && self.record.report().as_deref() == Some(&report) {
+            return Ingested::Same;
+        }
+        self.status_stale = true;
+        // It is kept for as long as the pod lives, and lists were read with room to grow.
         report.ips.shrink_to_fit();
         report.containers.shrink_to_fit();
         report.init_containers.shrink_to_fit();
         report.ephemeral_containers.shrink_to_fit();
-        (self.reported, self.all_ended) = (Some(report.sequence), have_all_ended(&report));
+        self.all_ended = have_all_ended(&report);
         Ingested::New {
             before: self.record.set_report(Some(Box::new(report))),
         }
@@ -512,4 +526,64 @@ fn overdue_at(head: &Head<'_>, now: Instant) -> Option<Instant> {
     let age = outrigger_plugin::Timestamp::now().0.saturating_sub(started.0);
     let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
     Some(now + limit.saturating_sub(age))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_says_nothing_new_changes_nothing() {
+        let identity = PodIdentity {
+            uid: "u".to_owned(),
+            ..nobody()
+        };
+        let said = |sequence: u64, running: bool| {
+            let state = match running {
+                true => ContainerState::Running {
+                    started_at: outrigger_plugin::Timestamp(1),
+                },
+                false => ContainerState::Waiting {
+                    reason: "ContainerCreating".to_owned(),
+                    message: String::new(),
+                },
+            };
+            let mut report = PodReport::gone(identity.clone());
+            (report.sequence, report.gone) = (sequence, false);
+            report.containers = vec![ContainerReport {
+                name: "app".to_owned(),
+                state,
+                last_termination: None,
+                restart_count: 0,
+                ready: running,
+                started: running,
+                image: String::new(),
+                image_id: String::new(),
+                container_id: String::new(),
+            }];
+            report
+        };
+        let mut entry = Entry::new(identity.clone(), 0);
+        assert!(matches!(entry.ingest(said(1, true)), Ingested::New { before: None }));
+        entry.status_stale = false;
+        assert!(matches!(entry.ingest(said(2, true)), Ingested::Same));
+        assert_eq!((entry.reported, entry.status_stale), (Some(2), false));
+        assert!(matches!(entry.ingest(said(2, false)), Ingested::Old));
+        // What it said holds, but a call has failed since.
+        entry.trouble = Some("it failed".into());
+        assert!(matches!(entry.ingest(said(3, true)), Ingested::New { before: Some(_) }));
+        assert_eq!((entry.trouble.as_deref(), entry.status_stale), (None, true));
+        assert!(matches!(
+            entry.ingest(said(4, false)),
+            Ingested::New { before: Some(_) }
+        ));
+        assert!(matches!(
+            entry.ingest(PodReport {
+                sequence: 5,
+                ..PodReport::gone(identity)
+            }),
+            Ingested::New { before: Some(_) }
+        ));
+        assert_eq!((entry.reported, entry.backend), (None, Backend::Vanished));
+    }
 }

@@ -1,15 +1,15 @@
 //! Pods: from the API server to the provider and back.
 //!
-//! One [`PodController`] serves all virtual nodes of the process. It owns every record ([`entry::Entry`]) in one task,
-//! so nothing is locked; plugin calls and API writes run as tasks of their own and come back as messages.
+//! One [`PodController`] serves all virtual nodes of the process. It owns every pod's entry ([`entry::Entry`]) in one
+//! task, so nothing is locked; plugin calls and API writes run as tasks of their own and come back as messages.
 //!
 //! ```text
 //!  watch of pods  ─┐                                        ┌─▶ plugin call ─┐
-//!  pushed reports ─┼─▶ records ─▶ reconcile::next ─▶ step ──┼─▶ status PATCH ┼─▶ records ...
+//!  pushed reports ─┼─▶ entries ─▶ reconcile::next ─▶ step ──┼─▶ status PATCH ┼─▶ entries ...
 //!  timers, gates  ─┘     (keyed by UID)                     └─▶ final DELETE ┘
 //! ```
 //!
-//! It is level-triggered: an event only says which record to look at, and [`reconcile::next`] decides from what is
+//! It is level-triggered: an event only says which pod to look at, and [`reconcile::next`] decides from what is
 //! true. Nothing that must survive lives here; after a crash all of it is read again from the API server and the
 //! provider.
 

@@ -113,7 +113,7 @@ impl PodController {
         uid
     }
 
-    /// Drops a record; a successor of the same name may go on.
+    /// Drops an entry; a successor of the same name may go on.
     pub(super) fn forget(&mut self, uid: &Uid) {
         self.live.release(uid);
         let Some(entry) = self.pods.remove(uid) else { return };
@@ -216,10 +216,14 @@ impl PodController {
     /// Takes over a report.
     pub(super) fn ingest(&mut self, uid: &Uid, report: PodReport) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
-        if let Ingested::New { before } = entry.ingest(report) {
-            self.say_changes(uid, before.as_deref());
-            self.enqueue(uid);
-            self.line_up(uid, Instant::now());
+        match entry.ingest(report) {
+            Ingested::Old => {}
+            Ingested::Same => self.enqueue(uid),
+            Ingested::New { before } => {
+                self.say_changes(uid, before.as_deref());
+                self.enqueue(uid);
+                self.line_up(uid, Instant::now());
+            }
         }
     }
 
@@ -320,7 +324,7 @@ impl PodController {
         self.look_for_orphans(provider, &epochs, &reports, now);
     }
 
-    /// Compares what the backend has with the records, and opens the nodes for action.
+    /// Compares what the backend has with the entries, and opens the nodes for action.
     fn compare(&mut self, provider: ProviderIndex, epochs: &[(NodeIndex, u64)], began: Instant, reports: &[PodReport]) {
         let has: HashMap<&str, &PodReport> = reports
             .iter()

@@ -127,11 +127,14 @@ fn parse(report: &[u8]) -> Option<PodReport> {
         .ok()
 }
 
+/// The version of a pod's object, and the place of its last report: another one is another record.
+pub type Mark = (u64, Option<u64>);
+
 /// Packs the records of pods at rest.
 pub struct Press {
     models: Models,
-    /// Pods in the order of their time, with the version that they had.
-    line: VecDeque<(Instant, Uid, u64)>,
+    /// Pods in the order of their time, and how they were.
+    line: VecDeque<(Instant, Uid, Mark)>,
 }
 
 impl Default for Press {
@@ -144,9 +147,9 @@ impl Default for Press {
 }
 
 impl Press {
-    /// Has a pod's record packed if it still has this version later.
-    pub fn line_up(&mut self, uid: Uid, version: u64, now: Instant) {
-        self.line.push_back((now + REST, uid, version));
+    /// Has a pod's record packed if it is still this one later.
+    pub fn line_up(&mut self, uid: Uid, mark: Mark, now: Instant) {
+        self.line.push_back((now + REST, uid, mark));
     }
 
     /// When there is something to do.
@@ -155,12 +158,12 @@ impl Press {
     }
 
     /// The next pod whose time has come.
-    pub fn due(&mut self, now: Instant) -> Option<(Uid, u64)> {
-        let (_, uid, version) = self.line.pop_front_if(|(at, _, _)| *at <= now)?;
+    pub fn due(&mut self, now: Instant) -> Option<(Uid, Mark)> {
+        let (_, uid, mark) = self.line.pop_front_if(|(at, _, _)| *at <= now)?;
         if self.line.is_empty() {
             self.line = VecDeque::new();
         }
-        Some((uid, version))
+        Some((uid, mark))
     }
 
     /// Packs a record, if it is not.
@@ -298,10 +301,10 @@ mod tests {
     fn nothing_is_due_before_it_has_rested() {
         let (mut press, now) = (Press::default(), Instant::now());
         assert_eq!(press.due_at(), None);
-        press.line_up("a".into(), 7, now);
+        press.line_up("a".into(), (7, Some(1)), now);
         assert_eq!(press.due(now), None);
         assert_eq!(press.due_at(), Some(now + REST));
-        assert_eq!(press.due(now + REST), Some(("a".into(), 7)));
+        assert_eq!(press.due(now + REST), Some(("a".into(), (7, Some(1)))));
         assert_eq!(press.due(now + REST), None);
     }
 }
