@@ -350,8 +350,9 @@ impl Entry {
         if known || self.backend == Backend::Removed {
             return Ingested::Old;
         }
+        // Of what says nothing new as well: addresses of the node, say, are looked at then.
+        self.status_stale = true;
         if report.gone {
-            self.status_stale = true;
             // A stop that is under way will say the same.
             let expected = self.deletion.is_some() || self.object == Object::Gone;
             self.backend = if expected { Backend::Removed } else { Backend::Vanished };
@@ -377,7 +378,6 @@ impl Entry {
         if stands && self.record.report().as_deref() == Some(&report) {
             return Ingested::Same;
         }
-        self.status_stale = true;
         // It is kept for as long as the pod lives, and lists were read with room to grow.
         report.ips.shrink_to_fit();
         report.containers.shrink_to_fit();
@@ -533,7 +533,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_that_says_nothing_new_changes_nothing() {
+    fn a_report_that_says_nothing_new_leaves_the_record_as_it_is() {
         let identity = PodIdentity {
             uid: "u".to_owned(),
             ..nobody()
@@ -565,14 +565,13 @@ mod tests {
         };
         let mut entry = Entry::new(identity.clone(), 0);
         assert!(matches!(entry.ingest(said(1, true)), Ingested::New { before: None }));
-        entry.status_stale = false;
         assert!(matches!(entry.ingest(said(2, true)), Ingested::Same));
-        assert_eq!((entry.reported, entry.status_stale), (Some(2), false));
+        assert_eq!(entry.reported, Some(2));
         assert!(matches!(entry.ingest(said(2, false)), Ingested::Old));
         // What it said holds, but a call has failed since.
         entry.trouble = Some("it failed".into());
         assert!(matches!(entry.ingest(said(3, true)), Ingested::New { before: Some(_) }));
-        assert_eq!((entry.trouble.as_deref(), entry.status_stale), (None, true));
+        assert_eq!(entry.trouble, None);
         assert!(matches!(
             entry.ingest(said(4, false)),
             Ingested::New { before: Some(_) }
