@@ -128,9 +128,11 @@ mod tests {
         });
         for _ in 0..100 {
             let write = pressure.enter();
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::advance(Duration::from_millis(5)).await;
             drop(write);
-            tokio::time::sleep(QUIET / 2).await;
+            tokio::task::yield_now().await;
+            tokio::time::advance(QUIET / 2).await;
+            tokio::task::yield_now().await;
             assert!(!waiting.is_finished());
         }
         let ended = Instant::now() - QUIET / 2;

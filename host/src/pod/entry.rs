@@ -531,6 +531,7 @@ fn overdue_at(head: &Head<'_>, now: Instant) -> Option<Instant> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::record::Press;
 
     #[test]
     fn a_report_that_says_nothing_new_leaves_the_record_as_it_is() {
@@ -538,42 +539,38 @@ mod tests {
             uid: "u".to_owned(),
             ..nobody()
         };
-        let said = |sequence: u64, running: bool| {
-            let state = match running {
-                true => ContainerState::Running {
-                    started_at: outrigger_plugin::Timestamp(1),
-                },
-                false => ContainerState::Waiting {
-                    reason: "ContainerCreating".to_owned(),
-                    message: String::new(),
-                },
-            };
-            let mut report = PodReport::gone(identity.clone());
-            (report.sequence, report.gone) = (sequence, false);
-            report.containers = vec![ContainerReport {
-                name: "app".to_owned(),
-                state,
-                last_termination: None,
-                restart_count: 0,
-                ready: running,
-                started: running,
-                image: String::new(),
-                image_id: String::new(),
-                container_id: String::new(),
-            }];
-            report
+        let said = |sequence: u64, address: &str| PodReport {
+            sequence,
+            gone: false,
+            ips: vec![address.parse().unwrap()],
+            ..PodReport::gone(identity.clone())
         };
         let mut entry = Entry::new(identity.clone(), 0);
-        assert!(matches!(entry.ingest(said(1, true)), Ingested::New { before: None }));
-        assert!(matches!(entry.ingest(said(2, true)), Ingested::Same));
-        assert_eq!(entry.reported, Some(2));
-        assert!(matches!(entry.ingest(said(2, false)), Ingested::Old));
+        assert!(matches!(
+            entry.ingest(said(1, "10.0.0.1")),
+            Ingested::New { before: None }
+        ));
+        let mut press = Press::default();
+        let mut alike = Entry::new(identity.clone(), 0);
+        alike.ingest(said(1, "10.0.0.1"));
+        press.pack(&mut alike.record);
+        press.pack(&mut entry.record);
+        let rests = |entry: &Entry| format!("{:?}", entry.record).contains("Resting");
+        assert!(rests(&entry));
+        entry.status_stale = false;
+        assert!(matches!(entry.ingest(said(2, "10.0.0.1")), Ingested::Same));
+        assert!(rests(&entry), "it was not unpacked for this");
+        assert_eq!((entry.reported, entry.status_stale), (Some(2), true));
+        assert!(matches!(entry.ingest(said(2, "10.0.0.2")), Ingested::Old));
         // What it said holds, but a call has failed since.
         entry.trouble = Some("it failed".into());
-        assert!(matches!(entry.ingest(said(3, true)), Ingested::New { before: Some(_) }));
+        assert!(matches!(
+            entry.ingest(said(3, "10.0.0.1")),
+            Ingested::New { before: Some(_) }
+        ));
         assert_eq!(entry.trouble, None);
         assert!(matches!(
-            entry.ingest(said(4, false)),
+            entry.ingest(said(4, "10.0.0.2")),
             Ingested::New { before: Some(_) }
         ));
         assert!(matches!(

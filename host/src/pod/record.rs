@@ -3,8 +3,8 @@
 //!
 //! A pod is two or three kilobytes of JSON, most of which it shares word for word with the other pods of its template, and a
 //! report says little that its status does not say. At rest both are kept as what distinguishes them from one of a few
-//! models, a tenth of that. Packing and reading cost a few microseconds each, so a pod that changes is left as it is:
-//! nothing of this is on the way from its creation to Ready.
+//! models, a tenth of that. Packing and reading cost a few microseconds each, so a pod that changes, or of which
+//! something is under way, is left as it is: only one that waits long for what it refers to is packed before it is Ready.
 
 use super::entry::Uid;
 use crate::packing::{Likeness, Models, Packed};

@@ -38,7 +38,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// Makes one. The large ones take seconds, on a thread of their own, and wait for their turn; one that is dropped is made all the same.
+    /// Makes one. The large ones take seconds, on a thread of their own, and wait for their turn; one that is
+    /// dropped is made all the same.
     ///
     /// # Errors
     /// The type is none of those of `v1.PodCertificateProjection`.
