@@ -51,15 +51,15 @@ impl Calls {
         Some((call, receiver))
     }
 
-    /// Ends a call. Counts and drops what nobody waits for.
-    pub fn complete(&self, call: u64, outcome: Outcome) {
-        match self.take(call) {
-            // The caller may have gone between the two: then nobody wants it.
-            Some(sender) => drop(sender.send(outcome)),
-            None => {
-                self.strays.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+    /// Ends a call. `false`: nobody waits for it, or no longer; the outcome is dropped, and counted.
+    pub fn complete(&self, call: u64, outcome: Outcome) -> bool {
+        let Some(sender) = self.take(call) else {
+            self.strays.fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
+        // The caller may have gone between the two: then nobody wants it.
+        drop(sender.send(outcome));
+        true
     }
 
     /// Forgets a call; whether it was still waiting.
@@ -127,10 +127,10 @@ mod tests {
         let (call, mut waiting) = calls.begin().unwrap();
         let (other, _other) = calls.begin().unwrap();
         assert_eq!(calls.in_flight(), 2);
-        calls.complete(call, Ok(b"reply".to_vec()));
+        assert!(calls.complete(call, Ok(b"reply".to_vec())));
         assert_eq!(waiting.try_recv().unwrap().unwrap(), b"reply");
-        calls.complete(call, Ok(Vec::new()));
-        calls.complete(other + 1_000, Ok(Vec::new()));
+        assert!(!calls.complete(call, Ok(Vec::new())));
+        assert!(!calls.complete(other + 1_000, Ok(Vec::new())));
         assert_eq!((calls.in_flight(), calls.strays()), (1, 2));
     }
 
@@ -140,7 +140,7 @@ mod tests {
         let (call, _waiting) = calls.begin().unwrap();
         assert!(calls.forget(call));
         assert!(!calls.forget(call));
-        calls.complete(call, Ok(Vec::new()));
+        assert!(!calls.complete(call, Ok(Vec::new())));
         assert_eq!((calls.in_flight(), calls.strays()), (0, 1));
     }
 

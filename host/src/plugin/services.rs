@@ -58,6 +58,8 @@ static NEXT_HOST: AtomicU64 = AtomicU64::new(1);
 static ENDS: LazyLock<ArcSwap<HashMap<u64, Weak<HostEnd>>>> = LazyLock::new(ArcSwap::default);
 /// What came with a handle that is no longer known.
 static STRAYS: AtomicU64 = AtomicU64::new(0);
+/// Completions that nobody waited for.
+static UNAWAITED: AtomicU64 = AtomicU64::new(0);
 /// Pushed bodies that could not be read.
 static MALFORMED: AtomicU64 = AtomicU64::new(0);
 /// Panics of the host's own code under a service.
@@ -68,6 +70,8 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 pub struct Dropped {
     /// Calls of services by instances that were given up.
     pub strays: u64,
+    /// Completions that nobody waited for: of calls that had been given up or answered before, or that nobody made.
+    pub unawaited: u64,
     /// Pushed bodies that could not be read.
     pub malformed: u64,
     /// Panics of the host's own code under a service.
@@ -80,6 +84,7 @@ pub struct Dropped {
 pub fn dropped() -> Dropped {
     Dropped {
         strays: STRAYS.load(Ordering::Relaxed),
+        unawaited: UNAWAITED.load(Ordering::Relaxed),
         malformed: MALFORMED.load(Ordering::Relaxed),
         panics: PANICS.load(Ordering::Relaxed),
         logs: forward::dropped(),
@@ -173,7 +178,9 @@ extern "C" fn complete(host: u64, call: u64, code: u32, retry_after_ms: u64, bod
             _ => None,
         };
         // First the call, so that it fails with the panic itself; and a panic counts even if nobody waits any more.
-        end.calls.complete(call, outcome);
+        if !end.calls.complete(call, outcome) {
+            UNAWAITED.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(message) = panic {
             (end.on_panic)(&message);
         }
@@ -269,7 +276,7 @@ mod tests {
         (services.pod_status())(u64::MAX, RStr::from_str("u"), 1, RSlice::from_slice(b""));
         let after = dropped();
         assert!(after.panics > before.panics && after.malformed > before.malformed && after.strays > before.strays);
-        assert_eq!(end.calls.strays(), 1);
+        assert!(after.unawaited > before.unawaited && end.calls.strays() == 1);
         let sample = br#"{"name":"n","kind":"gauge","value":1.5}"#;
         (services.metric())(end.handle(), RSlice::from_slice(sample));
         assert_eq!(sink.0.lock().unwrap().len(), 1);

@@ -77,9 +77,8 @@ impl PodController {
     fn await_settling(&mut self, uid: &Uid) {
         let Some(entry) = self.pods.get(uid) else { return };
         let node = &self.nodes[entry.node];
-        let slot = &mut self.providers[node.provider];
         if let Some(at) = node.settles_at {
-            slot.list_at = Some(slot.list_at.map_or(at, |known| known.min(at)));
+            self.providers[node.provider].list_by(at);
         }
     }
 

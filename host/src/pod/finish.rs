@@ -16,6 +16,11 @@ use tokio::task::JoinError;
 /// A resize that the provider has deferred is not asked for again before this.
 const FIRST_RESIZE_RETRY: Duration = Duration::from_secs(5);
 
+/// A call without an answer in time may have done its work: after this long the provider is asked what it has, once for all
+/// calls that ended so meanwhile, and after the other the call is made again, unless that has made it needless.
+const DOUBT: Duration = Duration::from_secs(1);
+const RETRY_IN_DOUBT: Duration = Duration::from_secs(3);
+
 impl PodController {
     pub(super) fn finish(&mut self, done: Result<Done, JoinError>) {
         match done {
@@ -215,11 +220,16 @@ impl PodController {
 
     fn call_failed(&mut self, uid: &Uid, kind: CallKind, error: &ProviderError) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
+        let now = Instant::now();
         let asked = match error.code {
             ErrorCode::RetryAfter(after) => Some(after),
+            ErrorCode::Timeout => Some(RETRY_IN_DOUBT),
             _ => None,
         };
-        let at = entry.call_retry.fail(Instant::now(), asked);
+        if error.code == ErrorCode::Timeout {
+            self.providers[self.nodes[entry.node].provider].list_by(now + DOUBT);
+        }
+        let at = entry.call_retry.fail(now, asked);
         if matches!(entry.supply, Supply::Given) {
             entry.supply = Supply::Due;
         }

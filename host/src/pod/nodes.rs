@@ -141,4 +141,9 @@ impl ProviderSlot {
             fixed: false,
         }
     }
+
+    /// Has it listed again, at the latest at that time.
+    pub fn list_by(&mut self, at: Instant) {
+        self.list_at = Some(self.list_at.map_or(at, |known| known.min(at)));
+    }
 }

@@ -122,7 +122,7 @@ impl PodController {
             .filter(|due| *due > now)
             .max()
         {
-            slot.list_at = Some(slot.list_at.map_or(due, |at| at.min(due)));
+            slot.list_by(due);
         }
         let due: Vec<&PodReport> = unknown
             .into_iter()

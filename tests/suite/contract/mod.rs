@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod answers;
 mod calls;
 mod command_line;
 mod containers;

@@ -6,12 +6,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Programs, plugins, and plugins that are broken.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "outrigger",
     "outrigger-mock",
     "outrigger-fixture-hang",
     "outrigger-fixture-missing-symbol",
     "outrigger-fixture-panic",
+    "outrigger-fixture-relay",
     "outrigger-fixture-wrong-abi",
     "outrigger-interop-kube-rs",
 ];

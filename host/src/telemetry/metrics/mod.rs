@@ -31,6 +31,7 @@ impl prometheus_client::collector::Collector for Boundary {
         let mut family = encoder.encode_descriptor("outrigger_plugin_dropped", help, None, MetricType::Counter)?;
         for (reason, count) in [
             ("instance_gone", dropped.strays),
+            ("nobody_waits", dropped.unawaited),
             ("malformed", dropped.malformed),
             ("host_panic", dropped.panics),
             ("log_queue_full", dropped.logs),
