@@ -124,7 +124,7 @@ pub fn is_change(kind: &EventKind) -> bool {
 }
 
 /// Every directory in which something can change what `file` is: its own, and that of each link on the way to it.
-fn directories(file: &Path) -> BTreeSet<PathBuf> {
+pub fn directories(file: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut way = file.to_owned();
     for _ in 0..LINKS {
@@ -143,7 +143,11 @@ fn directories(file: &Path) -> BTreeSet<PathBuf> {
 }
 
 fn parent(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(Path::new("/")).to_owned()
+    match path.parent() {
+        None => PathBuf::from("/"),
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub struct Identities {
 
 impl Identities {
     /// With `cluster.nodeCertificates` each node has clients of its own, which work as soon as it has its certificate.
-    pub async fn build(config: &HostConfig, host: Clients) -> Result<Self, Error> {
+    pub fn build(config: &HostConfig, host: Clients) -> Result<Self, Error> {
         let mut identities = Self {
             host,
             nodes: HashMap::new(),
@@ -26,7 +26,7 @@ impl Identities {
         };
         if let Some(directory) = &config.cluster.node_certificates {
             for node in &config.nodes {
-                let identity = NodeIdentity::build(&node.name, directory, &config.cluster, &identities.host).await?;
+                let identity = NodeIdentity::build(&node.name, directory, &identities.host)?;
                 identities.nodes.insert(node.name.clone(), identity.clients());
                 identities.kept.push(identity);
             }

@@ -100,7 +100,7 @@ pub async fn run(config: HostConfig, shutdown: CancellationToken) -> Result<(), 
     if let Some(credentials) = Credentials::build(&config.cluster, &clients, &home) {
         parts.spawn(part("credentials", credentials.run(rest.clone())));
     }
-    let mut identities = Identities::build(&config, clients.clone()).await?;
+    let mut identities = Identities::build(&config, clients.clone())?;
     identities.spawn(&mut parts, &rest);
     let Some(cluster) = identify(&clients, &config, &shutdown).await else {
         return Ok(());

@@ -6,6 +6,7 @@ use super::outage::Outage;
 use super::trunk::Dial;
 use super::trunk::Trunks;
 use crate::config::ClusterConfig;
+use crate::config::kubeconfig;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -26,8 +27,11 @@ use kube::config::AuthInfo;
 use kube::config::KubeConfigOptions;
 use kube::config::Kubeconfig;
 use kube::config::KubeconfigError;
+use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tower::Service;
 use tower::ServiceBuilder;
 
@@ -64,6 +68,8 @@ pub struct Clients {
     pub objects: Trunks,
     outage: Outage,
     server: Uri,
+    /// What they were built from. Those that act for a node have the host's.
+    origin: Arc<watch::Sender<Config>>,
 }
 
 impl Clients {
@@ -81,6 +87,14 @@ impl Clients {
         self.reviews.replace(&other.reviews);
         self.objects.replace(&other.objects);
         self.outage.renew(&other.outage);
+        if !Arc::ptr_eq(&self.origin, &other.origin) {
+            self.origin.send_replace(other.origin.borrow().clone());
+        }
+    }
+
+    /// What they are built from, and each change of that.
+    pub(super) fn origin(&self) -> watch::Receiver<Config> {
+        self.origin.subscribe()
     }
 
     /// Goes nowhere until it is [renewed](Self::renew): every request fails as `client` lets it.
@@ -139,31 +153,24 @@ pub async fn connect(config: &ClusterConfig) -> Result<Clients, Error> {
     build(load(&config.kubeconfig).await?, None)
 }
 
-/// Builds clients for the same API server with a certificate in place of the configured credentials; without one, for
-/// nobody. Whether that server is away, `host` knows: the clients that the host acts with for itself.
+/// Builds clients for the API server of `host`, the clients that the host acts with for itself, with a certificate in place of
+/// their credentials; without one, for nobody. Whether that server is away, they know.
 ///
 /// # Errors
 /// Faults of the configuration, see [`Error`].
-pub(super) async fn connect_as(
-    config: &ClusterConfig,
-    identity: Option<&Issued>,
-    host: &Clients,
-) -> Result<Clients, Error> {
-    let mut config = load(&config.kubeconfig).await?;
+pub(super) fn connect_as(identity: Option<&Issued>, host: &Clients) -> Result<Clients, Error> {
+    let mut config = host.origin.borrow().clone();
     config.auth_info = AuthInfo {
         client_certificate_data: identity.map(|issued| STANDARD.encode(&issued.certificate)),
         client_key_data: identity.map(|issued| STANDARD.encode(&issued.key).into()),
         ..AuthInfo::default()
     };
-    build(config, Some(&host.outage))
+    build(config, Some(host))
 }
 
-fn build(config: Config, outage: Option<&Outage>) -> Result<Clients, Error> {
-    if config.proxy_url.is_some() {
-        return Err(Error::Proxy);
-    }
-    let outage = match outage {
-        Some(known) => known.clone(),
+fn build(config: Config, host: Option<&Clients>) -> Result<Clients, Error> {
+    let outage = match host {
+        Some(host) => host.outage.clone(),
         None => Outage::new(client(&config)?),
     };
     let own = || Ok(client(&config)?.within(&outage));
@@ -175,7 +182,8 @@ fn build(config: Config, outage: Option<&Outage>) -> Result<Clients, Error> {
         reviews: own()?,
         objects: trunks(&config, &outage)?,
         outage,
-        server: config.cluster_url,
+        server: config.cluster_url.clone(),
+        origin: host.map_or_else(|| Arc::new(watch::Sender::new(config)), |host| host.origin.clone()),
     })
 }
 
@@ -183,16 +191,30 @@ async fn load(paths: &[PathBuf]) -> Result<Config, Error> {
     if paths.is_empty() {
         return Config::incluster().map_err(Error::InCluster);
     }
-    Config::from_custom_kubeconfig(merged(paths)?, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| incomplete(paths, &error))
+    let kubeconfig = merged(paths)?;
+    if kubeconfig::proxy(&kubeconfig).is_some() {
+        return Err(Error::Proxy);
+    }
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let mut config = config.map_err(|error| incomplete(paths, &error))?;
+    if config.proxy_url.take().is_some() {
+        tracing::info!("HTTPS_PROXY is not for the host: it connects to the API server itself");
+    }
+    Ok(config)
 }
 
 /// The kubeconfig files as one, relative paths in them resolved.
 pub(super) fn merged(paths: &[PathBuf]) -> Result<Kubeconfig, Error> {
     let mut merged = Kubeconfig::default();
     for path in paths {
-        let next = Kubeconfig::read_from(path).map_err(|error| match error {
+        let next = match Kubeconfig::read_from(path) {
+            // Of a list, kubectl skips what is not there.
+            Err(KubeconfigError::ReadConfig(error, _)) if paths.len() > 1 && error.kind() == ErrorKind::NotFound => {
+                continue;
+            }
+            next => next,
+        };
+        let next = next.map_err(|error| match error {
             KubeconfigError::ReadConfig(source, path) => Error::Unreadable { path, source },
             KubeconfigError::Parse(error) => Error::Unparsable {
                 path: path.clone(),
@@ -327,12 +349,33 @@ mod tests {
         assert!(error.contains("current context"), "{error}");
     }
 
+    const GOOD: &str = "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+        clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
+        contexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: t}}]\n";
+
+    #[tokio::test]
+    async fn of_a_list_what_is_not_there_is_skipped() {
+        let file = file(GOOD.as_bytes());
+        let config = ClusterConfig {
+            kubeconfig: vec!["/nowhere/kubeconfig".into(), file.path().to_owned()],
+            ..ClusterConfig::default()
+        };
+        assert_eq!(connect(&config).await.expect("clients").server().port_u16(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_proxy_of_the_kubeconfig_is_refused() {
+        let text = GOOD.replace(
+            "'http://127.0.0.1:1'",
+            "'https://127.0.0.1:1', proxy-url: 'http://127.0.0.1:2'",
+        );
+        let error = error_of(file(text.as_bytes()).path()).await;
+        assert!(error.contains("proxy-url is not supported"), "{error}");
+    }
+
     #[tokio::test]
     async fn clients_are_made_without_a_server() {
-        let file = file(
-            b"apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
-              contexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: t}}]\n",
-        );
+        let file = file(GOOD.as_bytes());
         let config = ClusterConfig {
             kubeconfig: vec![file.path().to_owned()],
             ..ClusterConfig::default()

@@ -6,11 +6,12 @@
 
 use super::{Backoff, Clients, ClusterId, client, identity};
 use crate::config::ClusterConfig;
+use crate::files;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -28,7 +29,8 @@ pub struct Credentials {
     clients: Clients,
     home: Home,
     state: Seen,
-    watched: BTreeSet<PathBuf>,
+    /// Directories that can't be watched, which is said once.
+    blind: BTreeSet<PathBuf>,
     watcher: RecommendedWatcher,
     changes: mpsc::Receiver<()>,
     /// They have changed again while the last change was looked at.
@@ -56,7 +58,7 @@ impl Credentials {
         let (changed, changes) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Files are read here, which is an event, too. An error may hide a change.
-            if event.map_or(true, |event| crate::files::is_change(&event.kind)) {
+            if event.map_or(true, |event| files::is_change(&event.kind)) {
                 let _ = changed.try_send(());
             }
         });
@@ -68,7 +70,7 @@ impl Credentials {
             clients: clients.clone(),
             home: home.clone(),
             state: Seen::of(&config.kubeconfig),
-            watched: BTreeSet::new(),
+            blind: BTreeSet::new(),
             watcher,
             changes,
             again: false,
@@ -77,26 +79,21 @@ impl Credentials {
         Some(credentials)
     }
 
-    /// Watches the directories of the files: a file that is replaced by another one is no longer what a watch of
-    /// itself would see.
+    /// Watches the directories of the files, and of the links that lead to them: a file that is replaced by another one is
+    /// no longer what a watch of itself would see.
     fn watch(&mut self) {
-        let directories = self.state.files.iter().filter_map(|file| file.parent());
-        let new: BTreeSet<PathBuf> = directories
-            .map(|directory| {
-                if directory.as_os_str().is_empty() {
-                    Path::new(".")
-                } else {
-                    directory
-                }
-            })
-            .filter(|directory| !self.watched.contains(*directory))
-            .map(Path::to_owned)
-            .collect();
-        for directory in new {
+        let files = self.state.files.iter();
+        let directories: BTreeSet<PathBuf> = files.flat_map(|file| files::directories(file)).collect();
+        for directory in directories {
+            // A directory of the same name may be another one now.
             match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(self.watched.insert(directory)),
-                Err(error) => tracing::warn!(directory = %directory.display(), %error,
-                    "unable to watch directory, credentials that change there need a restart"),
+                Ok(()) => drop(self.blind.remove(&directory)),
+                Err(error) => {
+                    if self.blind.insert(directory.clone()) {
+                        tracing::warn!(directory = %directory.display(), %error,
+                            "unable to watch directory, credentials that change there need a restart");
+                    }
+                }
             }
         }
     }
@@ -118,12 +115,18 @@ impl Credentials {
     }
 
     async fn look(&mut self) {
-        let now = Seen::of(&self.config.kubeconfig);
+        // First the watches, so that what changes behind them is seen.
+        self.watch();
+        let mut now = Seen::of(&self.config.kubeconfig);
+        if now.files != self.state.files {
+            self.state.files.clone_from(&now.files);
+            self.watch();
+            now = Seen::of(&self.config.kubeconfig);
+        }
         if now == self.state {
             return;
         }
         self.state = now;
-        self.watch();
         let clients = match client::connect(&self.config).await {
             Ok(clients) => clients,
             Err(error) => return tracing::warn!(%error, "unable to use the changed credentials, keeping the old ones"),
@@ -258,13 +261,26 @@ mod tests {
         std::fs::write(&path, "users: [").unwrap();
         std::fs::write(dir.path().join("next"), kubeconfig(port, "second")).unwrap();
         std::fs::rename(dir.path().join("next"), &path).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while token_in_use(&clients).await != "second" {
-            assert!(Instant::now() < deadline, "still the old credentials");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        uses(&clients, "second").await;
+        // By a link into another directory, in which it changes.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let real = elsewhere.path().join("kubeconfig");
+        std::fs::write(&real, kubeconfig(port, "third")).unwrap();
+        std::os::unix::fs::symlink(&real, dir.path().join("link")).unwrap();
+        std::fs::rename(dir.path().join("link"), &path).unwrap();
+        uses(&clients, "third").await;
+        std::fs::write(&real, kubeconfig(port, "fourth")).unwrap();
+        uses(&clients, "fourth").await;
         shutdown.cancel();
         running.await.unwrap();
         server.abort();
+    }
+
+    async fn uses(clients: &Clients, token: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while token_in_use(clients).await != token {
+            assert!(Instant::now() < deadline, "still the old credentials");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

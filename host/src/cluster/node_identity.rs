@@ -11,7 +11,6 @@ use super::{
     Backoff, Client, Clients, client,
     csr::{self, Issued, Order},
 };
-use crate::config::ClusterConfig;
 use jiff::Timestamp;
 use kube::client::Body;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -21,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
@@ -38,7 +38,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory or the file.
-    #[error("unable to {verb} {}; the host needs a directory that only it may read, see cluster.nodeIdentities.directory", path.display())]
+    #[error("unable to {verb} {}; the host needs a directory that only it may read, see cluster.nodeCertificates", path.display())]
     File {
         /// What was tried.
         verb: &'static str,
@@ -82,8 +82,9 @@ enum State {
 pub struct NodeIdentity {
     node: String,
     file: PathBuf,
-    cluster: ClusterConfig,
     bootstrap: Clients,
+    /// The host's way to the API server, which is the node's as well.
+    origin: watch::Receiver<kube::Config>,
     clients: Clients,
     state: State,
 }
@@ -93,12 +94,7 @@ impl NodeIdentity {
     ///
     /// # Errors
     /// What waiting does not repair: a directory that can't be used, a file that is something else.
-    pub async fn build(
-        node: &str,
-        directory: &Path,
-        cluster: &ClusterConfig,
-        bootstrap: &Clients,
-    ) -> Result<Self, Error> {
+    pub fn build(node: &str, directory: &Path, bootstrap: &Clients) -> Result<Self, Error> {
         let failed = |verb, path: &Path| {
             let path = path.to_owned();
             move |source| Error::File { verb, path, source }
@@ -109,17 +105,16 @@ impl NodeIdentity {
             .create(directory)
             .map_err(failed("create directory", directory))?;
         let file = directory.join(format!("{node}.pem"));
-        let clients = client::connect_as(cluster, None, bootstrap)
-            .await
-            .map_err(|source| Error::Client {
-                node: node.to_owned(),
-                source,
-            })?;
+        let origin = bootstrap.origin();
+        let clients = client::connect_as(None, bootstrap).map_err(|source| Error::Client {
+            node: node.to_owned(),
+            source,
+        })?;
         clients.suspend(&pending());
         let mut identity = Self {
             node: node.to_owned(),
-            cluster: cluster.clone(),
             bootstrap: bootstrap.clone(),
+            origin,
             clients,
             state: State::Without,
             file,
@@ -127,7 +122,7 @@ impl NodeIdentity {
         match std::fs::read_to_string(&identity.file) {
             Ok(pem) => {
                 let issued = identity.split(&pem)?;
-                identity.take(&issued).await?;
+                identity.take(&issued)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("read", &identity.file)(error)),
@@ -147,6 +142,11 @@ impl NodeIdentity {
             let mut trouble = None;
             loop {
                 self.await_renewal().await;
+                if self.origin.has_changed().is_ok_and(|changed| changed) {
+                    self.origin.mark_unchanged();
+                    self.follow();
+                    continue;
+                }
                 match self.renew().await {
                     Ok(()) => {
                         backoff.reset();
@@ -167,15 +167,46 @@ impl NodeIdentity {
         shutdown.run_until_cancelled(work).await;
     }
 
-    /// Waits until a certificate has to be requested.
-    async fn await_renewal(&self) {
+    /// Waits until a certificate has to be requested, or the way to the API server has changed.
+    async fn await_renewal(&mut self) {
         while let State::With { renew_at, .. } = self.state {
             let left = Timestamp::now().duration_until(renew_at);
             let Ok(left) = Duration::try_from(left) else { return };
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+            let sleep = tokio::time::sleep(left.min(LONGEST_SLEEP));
+            let mut origin = self.origin.clone();
+            tokio::select! {
+                () = sleep => {}
+                Ok(()) = origin.changed() => return,
+            }
+        }
+    }
+
+    /// Goes the host's present way to the API server, with the certificate that there is.
+    fn follow(&mut self) {
+        if self.state == State::Without {
+            // The first one will.
+            return;
+        }
+        let failed = |source| Error::File {
+            verb: "read",
+            path: self.file.clone(),
+            source,
+        };
+        let pem = std::fs::read_to_string(&self.file).map_err(failed);
+        let taken = pem.and_then(|pem| {
+            let issued = self.split(&pem)?;
+            self.take(&issued)
+        });
+        if let Err(error) = taken {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(
+                node = self.node,
+                error,
+                "node stays on the old way to the API server until its next certificate"
+            );
         }
     }
 
@@ -193,19 +224,17 @@ impl NodeIdentity {
         // First the file: a certificate that was in use and is lost would be asked for again with credentials that may
         // have expired since.
         self.store(&issued)?;
-        self.take(&issued).await?;
+        self.take(&issued)?;
         Ok(())
     }
 
     /// Puts a certificate to use.
-    async fn take(&mut self, issued: &Issued) -> Result<(), Error> {
+    fn take(&mut self, issued: &Issued) -> Result<(), Error> {
         let life = self.read(&issued.certificate)?;
-        let clients = client::connect_as(&self.cluster, Some(issued), &self.bootstrap)
-            .await
-            .map_err(|source| Error::Client {
-                node: self.node.clone(),
-                source,
-            })?;
+        let clients = client::connect_as(Some(issued), &self.bootstrap).map_err(|source| Error::Client {
+            node: self.node.clone(),
+            source,
+        })?;
         if life.ends <= Timestamp::now() {
             tracing::warn!(node = self.node, expired = %life.ends, "node's certificate has expired");
             self.state = State::Without;

@@ -12,9 +12,16 @@ pub(super) fn start_time(pid: u32) -> io::Result<Option<u64>> {
             Ok((!stat.ended).then_some(stat.start_time))
         }
         // ESRCH: it ended between open and read.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(3) => Ok(None),
+        Err(error) if error.raw_os_error() == Some(3) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(pid) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether there is such a process: `/proc` may be mounted so that it hides those of other users.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 #[derive(Debug, PartialEq, Eq)]

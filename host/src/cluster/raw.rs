@@ -20,6 +20,9 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than any answer of an API server holds: objects end at about 3 MiB, and a page of a list has 500.
 const MAX_ANSWER: usize = 2 << 30;
 
+/// Whatever a server asks for, it is asked again after this long.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
 /// A successful answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -287,7 +290,7 @@ pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
                 .map(|details| details.retry_after_seconds)
                 .filter(|seconds| *seconds > 0)
         })
-        .map(Duration::from_secs);
+        .map(|seconds: u64| Duration::from_secs(seconds).min(LONGEST_WAIT));
     let message = parsed.message;
     match status.as_u16() {
         401 => ApiError::Unauthorized(message),

@@ -72,6 +72,16 @@ pub fn read(paths: &[PathBuf]) -> Result<kube::config::Kubeconfig, KubeconfigErr
     Ok(merged)
 }
 
+/// The proxy that the present context's cluster asks for.
+pub fn proxy(config: &kube::config::Kubeconfig) -> Option<&str> {
+    let current = config.current_context.as_deref()?;
+    let context = config.contexts.iter().find(|context| context.name == current)?;
+    let context = context.context.as_ref()?;
+    let mut clusters = config.clusters.iter();
+    let named = clusters.find(|cluster| cluster.name == context.cluster)?;
+    named.cluster.as_ref()?.proxy_url.as_deref()
+}
+
 fn text(path: &Path) -> Result<String, KubeconfigError> {
     let unreadable = |reason: &str| KubeconfigError::Unreadable {
         path: path.to_owned(),
@@ -108,6 +118,12 @@ fn complete(config: &kube::config::Kubeconfig) -> Result<(), String> {
     if !config.clusters.iter().any(|cluster| cluster.name == context.cluster) {
         return Err(format!(
             "context {current:?} names the cluster {:?}, which is not there",
+            context.cluster
+        ));
+    }
+    if proxy(config).is_some() {
+        return Err(format!(
+            "the cluster {:?} has a proxy-url, which is not supported; remove it",
             context.cluster
         ));
     }
@@ -162,6 +178,10 @@ mod tests {
             ),
             (&GOOD.replace("cluster: k", "cluster: l"), "names the cluster \"l\""),
             (&GOOD.replace("user: u", "user: v"), "names the user \"v\""),
+            (
+                &GOOD.replace("127.0.0.1:1'", "127.0.0.1:1', proxy-url: 'http://p'"),
+                "has a proxy-url",
+            ),
         ] {
             let error = error_of(text);
             assert!(error.contains(expected), "{error}");

@@ -45,14 +45,17 @@ struct Taken {
     names: HashMap<String, usize>,
     /// Port to the node that has it.
     ports: HashMap<u16, String>,
+    /// No node has a port of its own.
+    shares_port: bool,
 }
 
 impl Resolver<'_> {
-    /// All nodes of the file, each with the index of its entry.
+    /// All nodes of the file, each with the index of its entry. Where they share a port, theirs are not looked at.
     pub(super) fn nodes(
         &mut self,
         entries: file::Items<file::Node>,
         providers: &[Option<ProviderConfig>],
+        shares_port: bool,
     ) -> Vec<(usize, NodeConfig)> {
         let total: u64 = entries
             .iter()
@@ -66,7 +69,10 @@ impl Resolver<'_> {
             );
             return Vec::new();
         }
-        let mut taken = Taken::default();
+        let mut taken = Taken {
+            shares_port,
+            ..Taken::default()
+        };
         let mut nodes = Vec::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let Some(entry) = entry else { continue };
@@ -100,7 +106,7 @@ impl Resolver<'_> {
             let message = format!("{size} bytes of annotations, expected at most {LARGEST_ANNOTATIONS}");
             self.fault(&format!("{at}.annotations"), message);
         }
-        let ports = self.ports(&at, &entry);
+        let ports = self.ports(&at, &entry, taken);
         let defaults = defaults(&entry.defaults);
         let taints = self.taints(&at, &entry.taints, defaults);
         let Some(name) = &entry.name else { return };
@@ -151,10 +157,10 @@ impl Resolver<'_> {
     }
 
     /// The port of each node of the entry.
-    fn ports(&mut self, at: &str, entry: &file::Node) -> Vec<u16> {
+    fn ports(&mut self, at: &str, entry: &file::Node, taken: &Taken) -> Vec<u16> {
         let count = entry.count.unwrap_or(1);
         let base = entry.port.unwrap_or(NodeConfig::DEFAULT_PORT);
-        if base == 0 {
+        if base == 0 || taken.shares_port {
             return vec![0; usize::from(count)];
         }
         let last = u32::from(base) + u32::from(count) - 1;

@@ -82,7 +82,8 @@ impl Resolver<'_> {
             .map(|document| std::mem::take(&mut document.file))
             .unwrap_or_default();
         let providers = self.providers(std::mem::take(&mut file.providers));
-        let nodes = self.nodes(std::mem::take(&mut file.nodes), &providers);
+        let shares_port = file.kubelet.shared_listener.is_some();
+        let nodes = self.nodes(std::mem::take(&mut file.nodes), &providers, shares_port);
         let (providers, nodes) = self.select(providers, nodes);
         let orphans = OrphanConfig::default();
         let rhythm = Intervals::default();

@@ -330,8 +330,9 @@ pub struct DownwardItem<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProjectedVolume<'a> {
+    /// Null where there are none.
     #[serde(borrow, default)]
-    pub sources: Vec<Source<'a>>,
+    pub sources: Option<Vec<Source<'a>>>,
     #[serde(default)]
     pub default_mode: Option<u32>,
     #[serde(default)]

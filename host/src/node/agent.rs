@@ -234,8 +234,8 @@ struct Work {
     /// When it is asked for them next; `None`: it can't tell.
     next_images: Option<Instant>,
     repaired_at: Option<Instant>,
-    /// Drift that we may not repair.
-    refused: Option<Drift>,
+    /// Drift that we may not repair, and when that was tried.
+    refused: Option<(Drift, Instant)>,
     told_provider_id: bool,
     told_broken: bool,
     was_ready: Option<bool>,
@@ -559,9 +559,13 @@ impl Work {
         let pause = self.config.timing.status_report;
         // Whoever else keeps writing the same key is not raced.
         let too_soon = self.repaired_at.is_some_and(|at| at.elapsed() < pause) && !report_due;
-        if too_soon || self.refused.as_ref() == Some(&drift) || !self.handle.may_act() {
+        // A right that was missing may have been given since.
+        let known = self.refused.as_ref().filter(|(refused, _)| *refused == drift);
+        let hopeless = known.is_some_and(|(_, tried)| tried.elapsed() < self.config.timing.status_resend);
+        if too_soon || hopeless || !self.handle.may_act() {
             return;
         }
+        let told = known.is_some();
         self.repaired_at = Some(Instant::now());
         match self.api.patch(&drift.repair(live)).await {
             Ok(object) => {
@@ -570,10 +574,12 @@ impl Work {
                 self.recovered();
             }
             Err(error @ (ApiError::Forbidden(_) | ApiError::Invalid(_))) => {
-                tracing::warn!(node = %name, %drift, %error, "the node lacks what this host may not set");
-                let message = format!("may not set {drift}");
-                self.events.node(name, None, true, "NodeDriftNotRepaired", message);
-                self.refused = Some(drift);
+                if !told {
+                    tracing::warn!(node = %name, %drift, %error, "the node lacks what this host may not set");
+                    let message = format!("may not set {drift}");
+                    self.events.node(name, None, true, "NodeDriftNotRepaired", message);
+                }
+                self.refused = Some((drift, Instant::now()));
             }
             // Somebody else changed the node: it will be seen, and compared again.
             Err(ApiError::Conflict(_)) => self.repaired_at = None,

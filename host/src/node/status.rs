@@ -32,6 +32,8 @@ use tokio::time::Instant;
 
 /// The condition that tells of the provider alone; Ready follows it later, see [`NotReadyAfter`].
 pub const PROVIDER_HEALTHY: &str = "ProviderHealthy";
+/// The condition that says that orphans are to be looked at by somebody; it comes and goes.
+pub const ORPHANED_PODS: &str = "OrphanedPods";
 
 /// All that a status is made of.
 #[derive(Debug, Clone, Copy)]
@@ -178,11 +180,16 @@ impl DesiredStatus {
             status.insert(field.clone(), value);
         }
         let mut conditions = self.timed_conditions(live, now);
-        if let (Some(list), Some(before)) = (conditions.as_array_mut(), before) {
-            let gone = before
-                .conditions
-                .keys()
-                .filter(|kind| !self.conditions.contains_key(*kind));
+        if let Some(list) = conditions.as_array_mut() {
+            let earlier: Vec<&str> = match before {
+                Some(before) => before.conditions.keys().map(String::as_str).collect(),
+                // Of an earlier process, which has told nobody what it wrote.
+                None => vec![ORPHANED_PODS],
+            };
+            let gone = earlier.into_iter().filter(|kind| {
+                let stands = before.is_some() || live_condition(live, kind).is_object();
+                stands && !self.conditions.contains_key(*kind)
+            });
             list.extend(gone.map(|kind| json!({ "type": kind, "$patch": "delete" })));
         }
         status.insert("conditions".into(), conditions);

@@ -125,6 +125,7 @@ impl PodController {
         }
         let provider = self.providers[index].provider.clone();
         let identity = entry.identity.clone();
+        let (generation, only_materials) = (entry.generation, !entry.wants_update(now));
         let mut gives = None;
         let work: futures::future::BoxFuture<'static, Outcome> = match kind {
             CallKind::Create | CallKind::Update => {
@@ -166,6 +167,8 @@ impl PodController {
             number,
             kind,
             gives,
+            generation,
+            only_materials,
             task,
         }));
         let soon = now + SHOW_CREATING_AFTER;
@@ -200,7 +203,11 @@ impl PodController {
         if !self.writes.enter(uid) {
             return false;
         }
-        let ends = entry.situation(now) == Situation::Ended;
+        let situation = entry.situation(now);
+        let ends = situation == Situation::Ended;
+        // Where there was something to stop, it was said then.
+        let unmade = matches!(entry.backend, Backend::Absent | Backend::Vanished);
+        let overdue = situation == Situation::DeadlineExceeded && unmade && entry.write_retry.failures() == 0;
         let addresses = self.nodes[entry.node].handle.addresses();
         let body = match difference(entry, &addresses, now) {
             Ok(Some(body)) => body,
@@ -224,6 +231,9 @@ impl PodController {
             entry.identity.clone(),
             body,
         );
+        if overdue {
+            self.say(uid, false, "DeadlineExceeded", status::DEADLINE_EXCEEDED);
+        }
         let uid = uid.clone();
         self.actions.spawn(async move {
             let _pressure = pressure;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(60);
+/// What the other side may ask for at most.
+const MOST_ASKED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Counts failures in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +20,7 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         // Scattered over the upper half, so that pods that failed together do not come back together.
         let wait = base.mul_f64(0.5 + fastrand::f64() / 2.0);
-        wait.max(at_least.unwrap_or_default())
+        wait.max(at_least.unwrap_or_default().min(MOST_ASKED_FOR))
     }
 
     /// Failures since the last success.

@@ -72,6 +72,10 @@ pub struct Call {
     pub kind: CallKind,
     /// Digest of the materials that go with it.
     pub gives: Option<u64>,
+    /// Of the manifest that goes with it.
+    pub generation: i64,
+    /// It brings other materials and the manifest that the provider has taken before.
+    pub only_materials: bool,
     pub task: AbortHandle,
 }
 
@@ -327,17 +331,19 @@ impl Entry {
             if self.deletion.is_none_or(|known| known.grace_seconds != seconds) {
                 self.deletion = Some(Deletion {
                     grace_seconds: seconds,
-                    ends: now + Duration::from_secs(seconds),
+                    ends: now + view::grace(seconds),
                 });
                 self.call_retry.clear();
                 self.write_retry.clear();
             }
         }
-        self.overdue_at = if self.phase.is_terminal() {
-            None
-        } else {
-            overdue_at(head, now)
+        let overdue_at = overdue_at(head, now).filter(|_| !self.phase.is_terminal());
+        // Computed from clocks that are read at different times: the same time, unless it is much of a difference.
+        let same = |known: &Instant| {
+            let new = overdue_at.unwrap_or(*known);
+            known.max(&new).duration_since(*known.min(&new)) < Duration::from_secs(1)
         };
+        self.overdue_at = overdue_at.map(|new| self.overdue_at.filter(same).unwrap_or(new));
         self.status_stale = true;
         self.record
             .set_object(Bytes::from(view::without_managed_fields(raw, head)));
@@ -360,7 +366,8 @@ impl Entry {
             self.given = None;
             self.supply = Supply::Due;
             self.present_since = None;
-            (self.reported, self.all_ended) = (None, false);
+            // What was reported before that counts no more, whenever it comes.
+            (self.reported, self.all_ended) = (Some(report.sequence.saturating_sub(1)), false);
             return Ingested::New {
                 before: self.record.set_report(None),
             };
@@ -426,21 +433,27 @@ impl Entry {
             Standing::Held(_) => Admission::Held,
             Standing::Rejected(_) => Admission::Rejected,
         };
+        let overdue = self.overdue_at.is_some_and(|at| at <= now);
+        // Nothing but the time has changed, and nothing is left to stop.
+        let ends_late = overdue && api == Api::Live && backend != Backend::Present;
         let creating =
             matches!(self.backend, Backend::Absent) && self.trouble.is_none() && self.supply.faults().is_none();
         Facts {
             api,
             backend,
             admission,
-            status_due: self.status_stale
-                && !(creating && admission == Admission::Accepted && self.show_creating_at.is_none_or(|at| now < at)),
+            status_due: ends_late
+                || self.status_stale
+                    && !(creating
+                        && admission == Admission::Accepted
+                        && self.show_creating_at.is_none_or(|at| now < at)),
             update_due: self.wants_update(now) || self.supply.is_due(now),
             wanting: self.supply.is_wanting(now),
-            overdue: self.overdue_at.is_some_and(|at| at <= now),
+            overdue,
             again: !self.restart_policy_never,
             predecessor,
             deleted: self.deleted,
-            grace: Duration::from_secs(self.grace_seconds),
+            grace: view::grace(self.grace_seconds),
             end_recorded: self.end_recorded,
         }
     }
@@ -576,10 +589,14 @@ mod tests {
         assert!(matches!(
             entry.ingest(PodReport {
                 sequence: 5,
-                ..PodReport::gone(identity)
+                ..PodReport::gone(identity.clone())
             }),
             Ingested::New { before: Some(_) }
         ));
-        assert_eq!((entry.reported, entry.backend), (None, Backend::Vanished));
+        assert_eq!((entry.reported, entry.backend), (Some(4), Backend::Vanished));
+        assert!(
+            matches!(entry.ingest(said(4, "10.0.0.2")), Ingested::Old),
+            "it was gone after that"
+        );
     }
 }

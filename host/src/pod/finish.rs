@@ -67,17 +67,18 @@ impl PodController {
             // A stop that was repeated with a shorter grace: the later call counts, unless this one has done it.
             return;
         }
-        let gives = entry.call.as_ref().and_then(|call| call.gives);
-        let only_materials = !entry.wants_update(Instant::now());
+        let (gives, generation, only_materials) = entry.call.as_ref().map_or((None, entry.generation, false), |call| {
+            (call.gives, call.generation, call.only_materials)
+        });
         self.end_call(uid);
         match outcome {
             Outcome::Created(Ok(report)) => {
                 self.given(uid, gives);
-                self.created(uid, report);
+                self.created(uid, report, generation);
             }
             Outcome::Updated(Ok(outcome)) => {
                 self.given(uid, gives);
-                self.updated(uid, outcome);
+                self.updated(uid, outcome, generation, only_materials);
             }
             Outcome::Stopped(Ok(report)) => {
                 self.ingest(uid, report);
@@ -108,7 +109,7 @@ impl PodController {
                     entry.resize = Some(ResizeOutcome::Infeasible { message: error.message });
                     entry.resize_retry.clear();
                 }
-                self.taken(uid);
+                self.taken(uid, generation);
             }
             Outcome::Updated(Err(error)) if error.code == ErrorCode::NotFound => {
                 if let Some(identity) = self.pods.get(uid).map(|entry| entry.identity.clone()) {
@@ -132,10 +133,10 @@ impl PodController {
         }
     }
 
-    fn created(&mut self, uid: &Uid, report: PodReport) {
+    fn created(&mut self, uid: &Uid, report: PodReport, generation: i64) {
         if let Some(entry) = self.pods.get_mut(uid) {
             entry.call_retry.clear();
-            entry.taken_generation = Some(entry.generation);
+            entry.taken_generation = Some(generation);
             entry.resize = Some(ResizeOutcome::Done);
             if entry.backend == Backend::Vanished {
                 entry.backend = Backend::Absent;
@@ -151,10 +152,13 @@ impl PodController {
         }
     }
 
-    fn updated(&mut self, uid: &Uid, outcome: UpdateOutcome) {
-        self.resized(uid, outcome.resize);
+    fn updated(&mut self, uid: &Uid, outcome: UpdateOutcome, generation: i64, only_materials: bool) {
+        // That resources did not change says nothing of a change that still waits, or can't be made.
+        if !only_materials || outcome.resize.is_some() {
+            self.resized(uid, outcome.resize);
+        }
         self.ingest(uid, outcome.report);
-        self.taken(uid);
+        self.taken(uid, generation);
     }
 
     /// What the provider said of changed resources; nothing where they did not change.
@@ -186,11 +190,11 @@ impl PodController {
         }
     }
 
-    /// The provider has seen the present manifest.
-    fn taken(&mut self, uid: &Uid) {
+    /// The provider has seen the manifest of that generation. There may be a newer one by now.
+    fn taken(&mut self, uid: &Uid, generation: i64) {
         if let Some(entry) = self.pods.get_mut(uid) {
             entry.call_retry.clear();
-            entry.taken_generation = Some(entry.generation);
+            entry.taken_generation = Some(generation);
             entry.status_stale = true;
         }
     }
@@ -274,6 +278,7 @@ impl PodController {
                 let echoed = view::key(&reply.body).is_some_and(|key| entry.knows(&key.resource_version));
                 // Where the watch was faster, the answer brings nothing.
                 let mut applied = false;
+                let due = entry.overdue_at;
                 if !echoed {
                     match view::head(&reply.body) {
                         Ok(head) => {
@@ -288,7 +293,7 @@ impl PodController {
                         }
                     }
                 }
-                if let Some(at) = entry.overdue_at {
+                if let Some(at) = entry.overdue_at.filter(|at| due != Some(*at)) {
                     self.enqueue_at(at, uid);
                 }
                 if applied {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{cluster::Clients, node::NodeHandle, plugin::Provider};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -39,6 +39,8 @@ pub struct Node {
     /// The backend was listed after that time.
     pub settled: bool,
     pub pods: HashSet<Uid>,
+    /// Those that have gone while another host held the node, and since when, oldest first.
+    pub departed: VecDeque<(Instant, Uid)>,
     /// What its pods take of it.
     pub used: Used,
     /// Pods to be judged by the next look at the Node, and whether one is under way.
@@ -78,6 +80,7 @@ impl Node {
             settles_at: None,
             settled: false,
             pods: HashSet::new(),
+            departed: VecDeque::new(),
             used: Used::default(),
             doubts: Vec::new(),
             looking: false,

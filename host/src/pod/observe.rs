@@ -26,6 +26,9 @@ const LIST_EVERY: Duration = Duration::from_secs(300);
 /// that should go and that the backend does not have is not taken for gone: it would be an orphan a moment later.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// How long pods are kept that have gone while another host held their node.
+const DEPARTED: Duration = Duration::from_secs(300);
+
 impl PodController {
     pub(super) fn observe(&mut self, node: NodeIndex, event: Event) {
         match event {
@@ -94,8 +97,9 @@ impl PodController {
             }
         };
         let entry = self.pods.get_mut(&uid)?;
+        let due = entry.overdue_at;
         if entry.apply(raw, &head, now) {
-            if let Some(at) = entry.overdue_at {
+            if let Some(at) = entry.overdue_at.filter(|at| due != Some(*at)) {
                 self.enqueue_at(at, &uid);
             }
             self.recount(&uid);
@@ -180,13 +184,35 @@ impl PodController {
 
     /// The API object is gone.
     pub(super) fn gone(&mut self, uid: &Uid) {
-        if let Some(entry) = self.pods.get_mut(uid)
-            && entry.object != Object::Gone
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        if entry.object == Object::Gone {
+            return;
+        }
+        entry.object = Object::Gone;
+        entry.call_retry.clear();
+        let node = entry.node;
+        self.recount(uid);
+        self.enqueue(uid);
+        if !self.nodes[node].owned {
+            self.nodes[node].departed.push_back((Instant::now(), uid.clone()));
+            self.forget_departed(node);
+        }
+    }
+
+    /// Forgets pods that have been gone for a while from a node that another host holds: they are that one's to end. Until
+    /// then this host may get the node back, and end them itself.
+    fn forget_departed(&mut self, node: NodeIndex) {
+        let now = Instant::now();
+        while let Some((since, _)) = self.nodes[node].departed.front()
+            && now.duration_since(*since) >= DEPARTED
         {
-            entry.object = Object::Gone;
-            entry.call_retry.clear();
-            self.recount(uid);
-            self.enqueue(uid);
+            let Some((_, uid)) = self.nodes[node].departed.pop_front() else {
+                return;
+            };
+            let idle = |entry: &Entry| entry.object == Object::Gone && entry.call.is_none() && !entry.writing;
+            if self.pods.get(&uid).is_some_and(|entry| idle(entry)) {
+                self.forget(&uid);
+            }
         }
     }
 
@@ -213,14 +239,20 @@ impl PodController {
         }
     }
 
-    /// Takes over a report.
+    /// Takes over a report, and tells what is new in it.
     pub(super) fn ingest(&mut self, uid: &Uid, report: PodReport) {
+        self.ingest_as(uid, report, false);
+    }
+
+    fn ingest_as(&mut self, uid: &Uid, report: PodReport, quietly: bool) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
         match entry.ingest(report) {
             Ingested::Old => {}
             Ingested::Same => self.enqueue(uid),
             Ingested::New { before } => {
-                self.say_changes(uid, before.as_deref());
+                if !quietly {
+                    self.say_changes(uid, before.as_deref());
+                }
                 self.enqueue(uid);
                 self.line_up(uid, Instant::now());
             }
@@ -230,6 +262,9 @@ impl PodController {
     pub(super) fn gate(&mut self, gate: Gate) {
         let node = &mut self.nodes[gate.node];
         let lost = node.owned && !gate.owned;
+        if gate.owned {
+            node.departed.clear();
+        }
         let confirmed = gate.confirmed.is_some() && gate.confirmed != node.confirmed;
         (node.owned, node.epoch, node.confirmed) = (gate.owned, gate.epoch, gate.confirmed);
         if lost {
@@ -380,13 +415,20 @@ impl PodController {
     fn adopt(&mut self, uid: &Uid, report: PodReport) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
         let mut again = None;
-        if entry.backend == Backend::Absent && entry.call.is_none() {
-            // Made by an earlier process: it has taken the generation that its status says.
+        // What an earlier process has made it has told of, too.
+        let quietly = entry.backend == Backend::Absent && entry.call.is_none() && entry.call_retry.failures() == 0;
+        if entry.taken_generation.is_none() && entry.call.is_none() {
+            // Made by an earlier process, or by a call without an answer: it has taken the generation that its status says,
+            // and where there is none, nobody knows which.
             let raw = entry.record.object();
             let pod = view::pod(&raw).ok();
             let status = pod.as_ref().map(|pod| &pod.status);
-            let observed = status.and_then(|status| status.observed_generation);
-            entry.taken_generation = Some(observed.unwrap_or(entry.generation));
+            let observed = status.and_then(|status| match (status.observed_generation, &status.start_time) {
+                (Some(observed), _) => Some(observed),
+                (None, Some(_)) => Some(entry.generation),
+                (None, None) => None,
+            });
+            entry.taken_generation = Some(observed.unwrap_or(0));
             if status.is_some_and(resize::is_deferred) {
                 again = Some(entry.resize_retry.fail(Instant::now(), None));
             }
@@ -394,7 +436,7 @@ impl PodController {
         if let Some(at) = again {
             self.enqueue_at(at, uid);
         }
-        self.ingest(uid, report);
+        self.ingest_as(uid, report, quietly);
     }
 
     /// The backend does not have it.

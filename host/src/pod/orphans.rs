@@ -26,7 +26,7 @@ use std::{
 };
 
 /// The node condition that says that a sweep waits, or why there is none.
-pub const CONDITION: &str = "OrphanedPods";
+pub const CONDITION: &str = crate::node::status::ORPHANED_PODS;
 /// The node annotation by which an operator confirms a sweep: its value is the printed digest.
 pub const CONFIRM: &str = "outrigger.dev/confirm-orphan-sweep";
 /// A sweep of more pods than this is to be confirmed.

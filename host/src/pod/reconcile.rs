@@ -144,7 +144,7 @@ fn live(facts: &Facts) -> Step {
         Backend::Present if facts.overdue => Step::Stop { grace: facts.grace },
         Backend::Present if facts.update_due && !facts.wanting => Step::Update,
         Backend::Present | Backend::Ended => write_if_due,
-        // Its end was not recorded before it was released: only a lost write gets here.
+        // Its end was not recorded before it was released: a write was lost, or its stop found nothing any more.
         Backend::Removed => write_if_due,
         Backend::Vanished if !facts.again || facts.overdue => write_if_due,
         Backend::Absent | Backend::Vanished => match facts.admission {

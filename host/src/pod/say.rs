@@ -1,6 +1,6 @@
 //! Events, in the kubelet's words where it has them.
 
-use super::{controller::PodController, entry::Uid};
+use super::{controller::PodController, entry::Uid, nodes::Stage, reconcile::Backend};
 use crate::cluster::PodRef;
 use outrigger_plugin::{ContainerReport, ContainerState, PodReport};
 
@@ -40,14 +40,18 @@ impl PodController {
     /// What a new report shows that the one before did not.
     pub(super) fn say_changes(&self, uid: &Uid, before: Option<&PodReport>) {
         let Some(entry) = self.pods.get(uid) else { return };
+        let node = &self.nodes[entry.node];
         let Some(report) = entry.record.report() else {
-            return self.say(
-                uid,
-                true,
-                "PodVanished",
-                "the pod is gone from the backend though nobody deleted it",
-            );
+            if node.owned && entry.backend == Backend::Vanished {
+                let message = "the pod is gone from the backend though nobody deleted it";
+                self.say(uid, true, "PodVanished", message);
+            }
+            return;
         };
+        // What providers push to a host that does not act is told by the one that does.
+        if node.stage() != Stage::Active {
+            return;
+        }
         let lists = [
             (&report.init_containers, before.map(|before| &before.init_containers)),
             (&report.containers, before.map(|before| &before.containers)),

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use std::{
     borrow::Cow,
     hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
 };
 
 /// The parts of an object that every event of a watch is read for, in one pass over its bytes.
@@ -192,6 +193,11 @@ impl HeadSpec<'_> {
     pub fn grace_seconds(&self) -> u64 {
         self.termination_grace_period_seconds.unwrap_or(30)
     }
+}
+
+/// A grace period as a time to wait. The API takes any number of seconds, and times end somewhere: this one after ten years.
+pub fn grace(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(10 * 365 * 24 * 3600))
 }
 
 /// Reads a pod as a whole.

@@ -1,7 +1,7 @@
 //! `/containerLogs`: checks in the kubelet's order, with its answers, then the log as it comes from the provider.
 //!
-//! The answer's head is written when the provider has sent its first bytes or has ended well, so that a failure to
-//! open the log is an answer of its own and not a line of the log. A failure later cuts the answer off, which a
+//! The answer's head is written when the provider has sent its first bytes (and 30 seconds have passed, where none of them is
+//! for the caller yet) or has ended well, so that a failure to open the log is an answer of its own and not a line of the log. A failure later cuts the answer off, which a
 //! client can tell from its end. Nothing is read from the provider before the caller has taken what there is.
 
 use super::answer::Answer;
@@ -33,6 +33,9 @@ use outrigger_plugin::LogRequest;
 use outrigger_plugin::ProviderError;
 use outrigger_plugin::Timestamp;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
@@ -120,14 +123,17 @@ async fn open(
     let late = || ProviderError::new(ErrorCode::Timeout, "the provider did not open the log in time");
     let opening = tokio::time::timeout(OPEN_TIMEOUT, backend.logs(request)).await;
     let source = opening.unwrap_or_else(|_| Err(late())).map_err(failed)?;
-    let mut first: Reading = Box::pin(Pump::new(source, options).read());
+    let pump = Pump::new(source, options);
+    let heard = pump.heard.clone();
+    let mut first: Reading = Box::pin(pump.read());
     let patience = if options.follow { QUIET } else { OPEN_TIMEOUT };
     let next = match tokio::time::timeout(patience, first.as_mut()).await {
         Ok(read) => {
             let (bytes, rest) = read.map_err(failed)?;
             Next::Have(bytes, rest)
         }
-        Err(_) if options.follow => Next::Await(first),
+        // What has come may not be for the caller, or not before the end is known.
+        Err(_) if options.follow || heard.load(Ordering::Relaxed) => Next::Await(first),
         Err(_) => return Err(failed(late())),
     };
     let mut answer = Response::new(body(next));
@@ -139,6 +145,8 @@ async fn open(
 /// A log between the provider and the caller.
 struct Pump {
     source: LogStream,
+    /// Something has come.
+    heard: Arc<AtomicBool>,
     lines: Lines,
     /// What came last from the provider.
     input: BytesMut,
@@ -154,6 +162,7 @@ impl Pump {
     fn new(source: LogStream, options: &LogOptions) -> Self {
         Self {
             source,
+            heard: Arc::default(),
             lines: Lines::new(options),
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -172,6 +181,7 @@ impl Pump {
                 self.source.finish().await?;
                 return Ok((self.output.freeze(), None));
             }
+            self.heard.store(true, Ordering::Relaxed);
             self.lines.push(&self.input, &mut self.output);
             let output = self.output.split().freeze();
             if self.lines.is_done() {

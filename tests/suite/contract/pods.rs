@@ -3,6 +3,7 @@
 use crate::harness::SOON;
 use crate::harness::Test;
 use crate::harness::eventually;
+use crate::harness::is_running;
 use crate::harness::phase;
 use crate::harness::pod_condition;
 use crate::harness::uid;
@@ -360,6 +361,79 @@ async fn a_deadline_ends_a_pod() {
         .pod_until("web", "it has failed", |pod| phase(pod) == "Failed")
         .await;
     assert_eq!(pod.status.unwrap().reason.as_deref(), Some("DeadlineExceeded"));
+}
+
+/// It needs something that is not there, so that nothing of it was ever made.
+#[tokio::test]
+async fn a_deadline_ends_a_pod_that_was_never_made() {
+    let test = Test::new("pod_deadline_unmade").await;
+    let _host = test.start(&test.mock(json!({})));
+    test.node_ready(&test.node()).await;
+    let needs = json!({ "spec": {
+        "activeDeadlineSeconds": 2,
+        "containers": [{
+            "name": "app", "image": "registry.example/app:1",
+            "envFrom": [{ "configMapRef": { "name": "absent" } }],
+        }],
+    } });
+    test.create(test.pod("web", needs)).await;
+    test.pod_until("web", "it says what it lacks", |pod| {
+        let statuses = pod.status.clone().and_then(|status| status.container_statuses);
+        !statuses.unwrap_or_default().is_empty()
+    })
+    .await;
+    let pod = test
+        .pod_until("web", "it has failed", |pod| phase(pod) == "Failed")
+        .await;
+    assert_eq!(pod.status.unwrap().reason.as_deref(), Some("DeadlineExceeded"));
+    eventually(SOON, "an event says so", || async {
+        let told = test.events_of("web", "DeadlineExceeded").await.len();
+        (told == 1).then_some(()).ok_or(format!("{told} do"))
+    })
+    .await;
+}
+
+/// The API takes any number of seconds, and clocks do not.
+#[tokio::test]
+async fn a_grace_period_longer_than_time_hurts_nobody() {
+    let test = Test::new("pod_grace").await;
+    let mut host = test.start(&test.mock(json!({})));
+    test.node_ready(&test.node()).await;
+    let longest = json!({ "spec": { "terminationGracePeriodSeconds": i64::MAX } });
+    let pod = test.create(test.pod("web", longest)).await;
+    test.running("web").await;
+    test.delete("web", None).await;
+    test.gone("web", &uid(&pod)).await;
+    assert!(host.is_running());
+}
+
+/// The provider has the old manifest when its answer comes.
+#[tokio::test]
+async fn a_change_during_a_create_reaches_the_provider_after_it() {
+    let test = Test::new("pod_changes").await;
+    let backend = test.backend().await;
+    let _host = test.start(&test.mock(backend.config()));
+    test.node_ready(&test.node()).await;
+    let slow = json!({
+        "metadata": { "annotations": { "mock.outrigger.dev/create.latency": "4s" } },
+        "spec": { "automountServiceAccountToken": false },
+    });
+    let pod = test.create(test.pod("web", slow)).await;
+    eventually(SOON, "the backend has it", || async {
+        let there = backend.counts().await.present.contains_key(&uid(&pod));
+        there.then_some(()).ok_or("it has not")
+    })
+    .await;
+    let change = json!({ "spec": { "containers": [{ "name": "app", "image": "registry.example/app:2" }] } });
+    test.pods()
+        .patch("web", &PatchParams::default(), &Patch::Strategic(change))
+        .await
+        .unwrap();
+    test.pod_until("web", "it runs the new image", |pod| {
+        is_running(pod) && container(pod).image == "registry.example/app:2"
+    })
+    .await;
+    assert_eq!(backend.counts().await.pods[&uid(&pod)].updates, 1);
 }
 
 #[tokio::test]

@@ -45,6 +45,15 @@ pub(super) async fn pods_outlive_the_host() {
     assert_eq!(counts.pods.len(), 3);
     let stays = test.pods().get("stays").await.unwrap().status.unwrap();
     assert_eq!(stays.container_statuses.unwrap()[0].restart_count, 0);
+    // Of what was started before, nothing is said again: the new one's event is not before it.
+    eventually(SOON, "an event tells of the new pod", || async {
+        let told = test.events_of("comes", "Started").await.len();
+        (told == 1).then_some(()).ok_or(format!("{told} do"))
+    })
+    .await;
+    let told = test.events_of("stays", "Started").await;
+    let times: i32 = told.iter().map(|event| event.count.unwrap_or(1)).sum();
+    assert_eq!(times, 1, "{told:?}");
 }
 
 #[tokio::test]

@@ -99,13 +99,16 @@ impl Bundles {
         let target = Target::new(BUNDLES, format!("{GROUP}/{version}/{BUNDLES}")).quiet();
         let mut watch = Watch::new(reach.trunks.requests.clone(), target);
         let mut failures = Failures::default();
-        let mut listed = HashSet::new();
+        // While a list is read, what it shows.
+        let mut listed = None;
         loop {
             match watch.try_next().await {
-                Ok(Event::Restarted) => listed.clear(),
+                Ok(Event::Restarted) => listed = Some(HashSet::new()),
                 Ok(Event::Apply(raw)) => {
                     let Some((name, bundle)) = read(&raw) else { continue };
-                    listed.insert(name.clone());
+                    if let Some(listed) = &mut listed {
+                        listed.insert(name.clone());
+                    }
                     if self.table().set(name, Some(bundle)) {
                         board.tell(id, News::Table);
                     }
@@ -119,7 +122,7 @@ impl Bundles {
                 }
                 Ok(Event::Synced) => {
                     failures.clear();
-                    self.table().synced(&listed);
+                    self.table().synced(&listed.take().unwrap_or_default());
                     board.tell(id, News::Table);
                 }
                 Err(ApiError::NotFound(_)) => return,

@@ -92,13 +92,15 @@ impl Services {
         let target = Target::new("services", "/api/v1/services").quiet();
         let mut watch = Watch::new(reach.trunks.requests.clone(), target);
         let mut failures = Failures::default();
-        let mut listed = HashSet::new();
+        // While a list is read, what it shows.
+        let mut listed = None;
         loop {
             match watch.try_next().await {
-                Ok(Event::Restarted) => listed.clear(),
+                Ok(Event::Restarted) => listed = Some(HashSet::new()),
                 Ok(Event::Apply(raw)) => {
-                    if let Some(key) = self.apply(&raw) {
-                        listed.insert(key);
+                    let key = self.apply(&raw);
+                    if let Some(listed) = &mut listed {
+                        listed.extend(key);
                     }
                 }
                 Ok(Event::Delete(raw)) => {
@@ -108,8 +110,7 @@ impl Services {
                 }
                 Ok(Event::Synced) => {
                     failures.clear();
-                    self.table().synced(&listed);
-                    listed = HashSet::new();
+                    self.table().synced(&listed.take().unwrap_or_default());
                     board.tell(id, News::Table);
                 }
                 Err(error) => {

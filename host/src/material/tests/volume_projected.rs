@@ -28,6 +28,7 @@ fn several_sources() {
                 "token 0644 token-of-web [secret]",
             ],
         ),
+        gives("no sources", COLLECT, projected(Value::Null), []),
         gives(
             "a Secret's files are marked, the others are not",
             COLLECT,

@@ -27,7 +27,7 @@ impl Resolver<'_, '_> {
         let defaults = Attributes::new(volume.default_mode, volume.default_user);
         let mut payload = Payload::default();
         let mut problems = Vec::new();
-        for (index, source) in volume.sources.iter().enumerate() {
+        for (index, source) in volume.sources.iter().flatten().enumerate() {
             match self.source(source, (name, index), defaults, owners) {
                 Ok(files) => payload.extend(files),
                 Err(more) => problems.extend(more),

@@ -119,11 +119,13 @@ fn observed_generation(inputs: &Inputs<'_>) -> Option<i64> {
 fn addresses(status: &mut PodStatus, inputs: &Inputs<'_>) {
     let reported = inputs.report.map(|report| report.ips.as_slice()).unwrap_or_default();
     if inputs.pod.spec.host_network == Some(true) {
-        status.pod_ips = if inputs.report.is_some() {
-            status.host_ips.clone()
+        // From the first status on, and for good.
+        let announced = &inputs.pod.status.pod_ips;
+        status.pod_ips.clone_from(if announced.is_empty() {
+            &status.host_ips
         } else {
-            Vec::new()
-        };
+            announced
+        });
     } else if reported.is_empty() {
         // An address that was announced stays until there is another one: a stopping pod keeps it to the end.
         status.pod_ips = inputs.pod.status.pod_ips.clone();

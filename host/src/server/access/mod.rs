@@ -148,7 +148,8 @@ impl Access {
     /// Finds out who sends the request `head` to `node`, by a connection with this chain of certificates, leaf first; and
     /// whether they may.
     ///
-    /// May wait for the API server, for half a minute at most. Dropping it leaves nothing behind.
+    /// May wait for the API server, for half a minute at most with each question: about one or two tokens, and one or two
+    /// rights. Dropping it leaves nothing behind.
     ///
     /// # Errors
     /// The answer to give instead of what was asked for.

@@ -72,7 +72,7 @@ impl Tokens {
             .chain_update(self.salt)
             .chain_update(token.as_str())
             .finalize();
-        // A failure is not remembered: whoever waited for it tries for itself.
+        // A failure is not remembered, but whoever waited for it has it as well.
         let answer = self.cache.try_get_with(key.into(), review(reviews, token)).await;
         answer.map_err(|unanswered| *unanswered)
     }

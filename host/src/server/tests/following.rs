@@ -100,3 +100,17 @@ async fn the_tail_of_a_log_that_is_followed_is_the_providers() {
     assert_eq!((reply.body.as_str(), reply.whole), ("one\nt", true));
     server.stop().await;
 }
+
+/// All of it is held back until the end is known, which is longer than a provider may take to its first byte.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_comes_slowly_is_no_log_that_was_not_opened() {
+    for (log, query, expected) in [
+        (Log::Stuck(LOG), "tailLines=1", 200),
+        (Log::Stuck(LOG), "sinceTime=2027-01-01T00:00:00Z", 200),
+        (Log::Stuck(""), "tailLines=1", 400),
+    ] {
+        let backend = Fake::new(log);
+        let answer = logs::answer(&backend, "default/web/app", Some(query)).await;
+        assert_eq!(answer.status().as_u16(), expected, "{query}");
+    }
+}

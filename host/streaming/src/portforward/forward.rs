@@ -124,19 +124,29 @@ pub(super) async fn forward<C: Connect>(
         Ok(false) => return Verdict::ClientGone,
         Err(error) => return Verdict::Failed(format!("error forwarding port {port}: {error}")),
     }
-    let outcome = timeout(limits.grace, target.outcome);
-    tokio::pin!(outcome);
-    let outcome = loop {
-        tokio::select! {
-            biased;
-            outcome = &mut outcome => break outcome,
-            result = &mut uploading, if uploaded.is_none() => uploaded = Some(result),
+    let mut outcome = target.outcome;
+    let told = {
+        let told = timeout(limits.grace, &mut outcome);
+        tokio::pin!(told);
+        loop {
+            tokio::select! {
+                biased;
+                told = &mut told => break told,
+                result = &mut uploading, if uploaded.is_none() => uploaded = Some(result),
+            }
         }
     };
-    match outcome {
+    match told {
         Ok(Err(text)) => Verdict::Failed(text),
         // No outcome yet: the far side waits for the client's end, as it should.
         Ok(Ok(())) | Err(_) if uploaded.is_some() => Verdict::Done(futures::future::ready(()).boxed()),
-        Ok(Ok(())) | Err(_) => Verdict::Done(uploading.map(drop).boxed()),
+        Ok(Ok(())) | Err(_) => Verdict::Done(
+            async move {
+                uploading.await;
+                // Not before: to drop it may be to give up what takes the rest.
+                drop(outcome);
+            }
+            .boxed(),
+        ),
     }
 }

@@ -136,6 +136,7 @@ async fn each_half_ends_by_itself() {
         write.unwrap();
         read.unwrap();
         assert!(got == sent);
+        assert!(!pod.outcome.is_closed(), "the pod's side is not given up before");
         forwarding.data.shutdown().await.unwrap();
         assert_eq!(pod.io.read(&mut got).await.unwrap(), 0);
     }
