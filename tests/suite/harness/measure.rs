@@ -10,6 +10,10 @@ pub fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |number| number.parse().unwrap())
 }
 
+/// So often in a row memory is looked at without a change to be at rest: the allocator gives back what is free in steps, a second
+/// or more apart.
+const LOOKS: usize = 8;
+
 /// A host's memory once it no longer changes, in KiB.
 pub async fn memory(host: &Host, within: Duration) -> u64 {
     let read = || {
@@ -17,11 +21,12 @@ pub async fn memory(host: &Host, within: Duration) -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
     };
-    let mut last = 0;
+    let (mut last, mut same) = (0, 0);
     eventually(within, "memory comes to rest", || {
         let now = read();
-        let rests = now.abs_diff(last) * 200 < now;
+        same = if now.abs_diff(last) * 200 < now { same + 1 } else { 0 };
         last = now;
+        let rests = same >= LOOKS;
         async move {
             tokio::time::sleep(Duration::from_millis(500)).await;
             if rests { Ok(now) } else { Err(now) }

@@ -43,8 +43,13 @@ use outrigger_streaming::remotecommand::Wanted;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
+/// How long a command whose client has closed the connection to end its input may go on with it.
+const AFTER_CLOSE: Duration = Duration::from_secs(600);
+/// How long such an end may stand behind input that the command does not take.
+const BEFORE_CLOSE: Duration = Duration::from_secs(30);
 /// What the client is told when the host ends before its process.
 const SHUTTING_DOWN: &str = "the node's host is shutting down";
 
@@ -96,6 +101,7 @@ async fn try_exec(
     let start = move |owner: &Owner| owner.service.backend.exec(&asked);
     let kind = Kind {
         name: "exec",
+        goes_on: true,
         failed: "error executing command in container",
         outcome: |status: ExitStatus| match status.exit_code {
             0 => Outcome::Success,
@@ -127,6 +133,7 @@ async fn try_attach(
     let start = move |owner: &Owner| owner.service.backend.attach(&asked);
     let kind = Kind {
         name: "attach",
+        goes_on: false,
         failed: "error attaching to container",
         outcome: |()| Outcome::Success,
     };
@@ -136,6 +143,8 @@ async fn try_attach(
 /// What tells the two apart.
 struct Kind<T> {
     name: &'static str,
+    /// Whether there is something to end that has its input.
+    goes_on: bool,
     /// Before the provider's own words.
     failed: &'static str,
     outcome: fn(T) -> Outcome,
@@ -184,8 +193,10 @@ async fn serve<T: Send + 'static>(
         }
     };
     let outcome = kind.outcome;
+    // A client of such a protocol has no other way to end the input: `tar xf -` and its like need all of it.
+    let closes = kind.goes_on && wanted.stdin && !protocol.has_half_close();
     let ended = match start(&owner) {
-        Ok(process) => join(session, process, &owner.line).await,
+        Ok(process) => join(session, process, &owner.line, closes).await,
         Err(error) => Some((Err(error), session.end)),
     };
     let Some((result, end)) = ended else {
@@ -204,11 +215,13 @@ async fn serve<T: Send + 'static>(
 }
 
 /// Joins them until the process has ended and the client has all of its output, which is the result. `None`: the client
-/// has gone; the process was given up at once.
+/// has gone; the process was given up at once, but for a client that `closes` to end the input: then it was given that, and the
+/// time to make something of it.
 async fn join<T>(
     session: Session,
     process: Process<T>,
     line: &Line,
+    closes: bool,
 ) -> Option<(outrigger_plugin::Result<T>, remotecommand::End)> {
     let Session {
         stdin,
@@ -218,7 +231,10 @@ async fn join<T>(
         mut end,
     } = session;
     let output = async {
-        tokio::join!(hand_out(process.stdout, stdout), hand_out(process.stderr, stderr));
+        tokio::join!(
+            hand_out(process.stdout, stdout, closes),
+            hand_out(process.stderr, stderr, closes)
+        );
     };
     let work = async {
         // Neither alone: what was written is still on its way when the process has ended, and a stream may end early.
@@ -230,25 +246,50 @@ async fn join<T>(
         // What the client may still say is no reason to wait, nor to end.
         pending::<Infallible>().await
     };
+    let cut = async {
+        line.socket.closed().await;
+        if closes {
+            // Perhaps in order, which is seen when what was sent before is read.
+            tokio::time::sleep(BEFORE_CLOSE).await;
+        }
+    };
+    tokio::pin!(work, input);
     let result = tokio::select! {
         // A client that leaves when it has everything has not given up.
         biased;
-        outcome = work => outcome,
-        never = input => match never {},
-        () = end.gone() => return None,
-        () = line.socket.closed() => return None,
+        outcome = &mut work => outcome,
+        never = &mut input => match never {},
+        () = end.gone() => {
+            if closes && end.left_in_order() {
+                let rest = async {
+                    tokio::select! {
+                        _ = work => {}
+                        never = input => match never {},
+                    }
+                };
+                tokio::select! {
+                    _ = tokio::time::timeout(AFTER_CLOSE, rest) => {}
+                    () = line.ending() => {}
+                }
+            }
+            return None;
+        }
+        () = cut => return None,
         () = line.ending() => Err(ProviderError::unavailable(SHUTTING_DOWN)),
     };
     Some((result, end))
 }
 
-/// From the process to the client. When the client wants no more, the process's next write fails, as with a closed pipe.
-async fn hand_out(from: Option<Reader>, to: Option<Output>) {
+/// From the process to the client. When the client wants no more, the process's next write fails, as with a closed pipe; one
+/// that still has input to read goes on and is heard by nobody.
+async fn hand_out(from: Option<Reader>, to: Option<Output>, reads_on: bool) {
     let (Some(mut from), Some(mut to)) = (from, to) else {
         return;
     };
-    if let Ended::Reading(error) = pump(&mut from, &mut to).await {
-        tracing::debug!(%error, "output of a process broke off");
+    match pump(&mut from, &mut to).await {
+        Ended::Reading(error) => tracing::debug!(%error, "output of a process broke off"),
+        Ended::Writing if reads_on => discard(&mut from).await,
+        Ended::Writing | Ended::Whole => {}
     }
     drop(from);
     // Its failure means that the client has gone, which is seen elsewhere.

@@ -132,6 +132,24 @@ async fn run(command: &[String], mut ends: Ends) -> Result<u8> {
             out.as_mut().unwrap().write_all(text.as_bytes()).await?;
             Ok(0)
         }
+        ["into", path] => {
+            // Says so of all that it has read, and takes its time.
+            let (Some(stdin), Some(out)) = (&mut ends.stdin, out) else {
+                return Ok(1);
+            };
+            let mut file = tokio::fs::File::create(path).await?;
+            let mut piece = vec![0; 16 << 10];
+            loop {
+                let read = stdin.read(&mut piece).await?;
+                file.write_all(&piece[..read]).await?;
+                if read == 0 {
+                    file.flush().await?;
+                    return Ok(0);
+                }
+                out.write_all(b"x").await?;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
         ["hang"] => std::future::pending().await,
         ["slow", millis] => {
             tokio::time::sleep(Duration::from_millis(millis.parse().unwrap())).await;

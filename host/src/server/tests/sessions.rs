@@ -175,6 +175,39 @@ async fn a_client_that_leaves_ends_the_process_at_once() {
     server.stop().await;
 }
 
+/// Of protocols without a half-close: nothing else can end the input of a `tar xf -`.
+#[tokio::test]
+async fn a_client_that_closes_in_order_has_ended_its_input() {
+    let backend = Fake::new(Log::Text(""));
+    let sessions = Arc::clone(&backend.sessions);
+    let server = start(backend).await;
+    let directory = tempfile::tempdir().unwrap();
+    let sent: Vec<u8> = (0..700_000_u32).flat_map(u32::to_le_bytes).collect();
+    for protocol in [
+        Protocol::WebSocketV4,
+        Protocol::WebSocketV4Base64,
+        Protocol::WebSocketV1,
+    ] {
+        for size in [5, sent.len()] {
+            let path = directory.path().join(format!("{protocol:?}-{size}"));
+            let command = format!("into {}", path.display());
+            let session = exec(&server, protocol, INPUT, &command).await;
+            let remotecommand::ClientSession { stdin, end, .. } = session;
+            stdin.unwrap().write_all(&sent[..size]).await.unwrap();
+            // Whether the server has time for its own word of farewell or not.
+            drop(tokio::time::timeout(PATIENCE, end.close()).await.unwrap());
+            none_left(&sessions, "the process does not end with its input").await;
+            assert!(std::fs::read(&path).unwrap() == sent[..size], "{protocol:?}, {size}");
+        }
+    }
+    // One that left without a word ends its process.
+    let session = exec(&server, Protocol::WebSocketV4, INPUT, "hang").await;
+    eventually("it runs", || sessions.load(Ordering::SeqCst) == 1).await;
+    drop(session);
+    none_left(&sessions, "a process goes on without its client").await;
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn failures_are_told_without_details() {
     let mut backend = Fake::new(Log::Text(""));

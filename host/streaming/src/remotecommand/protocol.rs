@@ -101,6 +101,13 @@ impl Protocol {
         !matches!(self, Protocol::SpdyV1 | Protocol::SpdyV2)
     }
 
+    /// Whether a client can end its input and stay. With the others, to close the connection in order is the only end of input
+    /// that there is.
+    #[must_use]
+    pub fn has_half_close(self) -> bool {
+        self.is_spdy() || self == Protocol::WebSocketV5
+    }
+
     pub(super) fn codec(self) -> Codec {
         match self {
             Protocol::WebSocketV1Base64 | Protocol::WebSocketV4Base64 => Codec::Base64,

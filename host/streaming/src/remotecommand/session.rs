@@ -95,6 +95,16 @@ impl End {
         }
     }
 
+    /// Once the client has [`gone`](Self::gone): whether it said so, after all that it had to say, which is still to be read
+    /// then. Over SPDY streams have ends of their own, and it is not told.
+    #[must_use]
+    pub fn left_in_order(&self) -> bool {
+        match &self.connection {
+            Ending::Spdy { .. } => false,
+            Ending::WebSocket(control) => control.closed_in_order(),
+        }
+    }
+
     /// Ends the session so that nothing is lost: all output goes out, then the outcome, and every stream ends; then the client's
     /// pings are answered until it leaves by itself. Closing first would make the kernel drop what a slow client has not read
     /// (kubernetes issue 142376).

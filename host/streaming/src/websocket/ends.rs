@@ -89,6 +89,11 @@ impl Control {
         }
     }
 
+    /// Whether the peer has closed the connection as one should.
+    pub fn closed_in_order(&self) -> bool {
+        self.lanes.0.lock().has_ended()
+    }
+
     /// Ends the connection: all that was queued goes out, then a close frame with code 1000, then what the peer still sends is
     /// read until it closes, too. Given up when the future is dropped, and after the times in
     /// [`Timing`](super::Timing).

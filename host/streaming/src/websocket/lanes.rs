@@ -157,6 +157,11 @@ impl Lanes {
         matches!(self.stage, Stage::Closing)
     }
 
+    /// The peer ended the connection as one should.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended)
+    }
+
     /// The connection is over: readers get what has come and then the end or the error, writers an error.
     pub fn over(&mut self, result: Result<(), Arc<Error>>) {
         if matches!(self.stage, Stage::Ended | Stage::Failed(_)) {
