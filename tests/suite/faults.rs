@@ -426,19 +426,7 @@ async fn drift_that_may_not_be_repaired_is_told() {
     let config = test.mock(json!({}));
     let _host = test.start(&config.with(json!({ "intervals": { "statusReport": "500ms" } })));
     test.node_ready(&test.node()).await;
-    let rule = api.faults().add(Rule {
-        select: Selection {
-            verb: "PATCH".into(),
-            resource: "nodes".into(),
-            subresource: "-".into(),
-            ..Selection::default()
-        },
-        action: Action::Status {
-            code: 403,
-            retry_after: None,
-        },
-        times: None,
-    });
+    let rule = api.faults().add(no_repair());
     take_label(&test, "type").await;
     let events: Api<Event> = Api::namespaced(test.client.clone(), "default");
     let about = || async {
@@ -485,6 +473,43 @@ async fn drift_that_may_not_be_repaired_is_told() {
         .await;
     let taints = repaired.spec.unwrap().taints.unwrap_or_default();
     assert!(taints.iter().any(|taint| taint.key == "theirs"), "{taints:?}");
+}
+
+/// The right is given a while after it was missed.
+#[tokio::test]
+async fn a_repair_that_was_refused_is_made_when_it_may_be() {
+    let (cluster, api) = own_devcluster("faults-refused").await;
+    let test = Test::on(cluster, "faults_refused").await;
+    let intervals = json!({ "intervals": { "statusReport": "200ms", "statusResend": "1s" } });
+    let host = test.start(&test.mock(json!({})).with(intervals));
+    test.node_ready(&test.node()).await;
+    let rule = api.faults().add(no_repair());
+    take_label(&test, "type").await;
+    host.logs("the node lacks what this host may not set").await;
+    api.faults().remove(rule);
+    test.node_until(&test.node(), "it has its label again", |node| {
+        node.metadata
+            .labels
+            .as_ref()
+            .is_some_and(|labels| labels.contains_key("type"))
+    })
+    .await;
+}
+
+fn no_repair() -> Rule {
+    Rule {
+        select: Selection {
+            verb: "PATCH".into(),
+            resource: "nodes".into(),
+            subresource: "-".into(),
+            ..Selection::default()
+        },
+        action: Action::Status {
+            code: 403,
+            retry_after: None,
+        },
+        times: None,
+    }
 }
 
 /// Takes a label off the test's node, by PUT.

@@ -2,6 +2,7 @@
 //! bootstrap token, kept, and replaced before they expire. And a host whose credentials expired before they were renewed.
 
 use crate::harness::ControlPlane;
+use crate::harness::Proxy;
 use crate::harness::Test;
 use crate::harness::eventually;
 use crate::harness::is_running;
@@ -28,8 +29,8 @@ const TOKEN_SECRET: &str = "0123456789abcdef";
 const LIFE: &str = "60s";
 const RENEWED: Duration = Duration::from_secs(120);
 
-/// A kubeconfig of somebody who may only request certificates for nodes.
-async fn bootstrap_kubeconfig(test: &Test) -> PathBuf {
+/// Makes a token of somebody who may only request certificates for nodes.
+async fn make_token(test: &Test) {
     let secrets: Api<Secret> = Api::namespaced(test.client.clone(), "kube-system");
     let token: Secret = object(json!({
         "metadata": { "name": format!("bootstrap-token-{TOKEN_ID}") },
@@ -39,7 +40,11 @@ async fn bootstrap_kubeconfig(test: &Test) -> PathBuf {
         },
     }));
     secrets.create(&PostParams::default(), &token).await.unwrap();
-    let mut file = Kubeconfig::read_from(&test.cluster.host_kubeconfig).unwrap();
+}
+
+/// A kubeconfig with that token, and the way to the API server of another one.
+fn bootstrap_kubeconfig(test: &Test, way: &Path) -> PathBuf {
+    let mut file = Kubeconfig::read_from(way).unwrap();
     for user in &mut file.auth_infos {
         user.auth_info = Some(object(json!({ "token": format!("{TOKEN_ID}.{TOKEN_SECRET}") })));
     }
@@ -76,9 +81,11 @@ async fn nodes_get_keep_and_renew_certificates_of_their_own() {
         .await;
     let test = Test::on(plane.cluster, "identity").await;
     let certificates = test.directory().join("pki");
+    make_token(&test).await;
+    let (proxy, detour) = Proxy::detour(&test, true).await;
     let nodes = ["a", "b"].map(|suffix| format!("{}-{suffix}", test.id));
     let mut config = test.config().mock("mock", json!({})).with(json!({ "cluster": {
-        "kubeconfig": bootstrap_kubeconfig(&test).await, "id": test.id, "nodeCertificates": certificates,
+        "kubeconfig": bootstrap_kubeconfig(&test, &detour), "id": test.id, "nodeCertificates": certificates,
     }}));
     for node in &nodes {
         config = config.node(node, "mock", json!({}));
@@ -93,6 +100,14 @@ async fn nodes_get_keep_and_renew_certificates_of_their_own() {
             0o600,
             "others may read the key of {node}"
         );
+    }
+
+    // The way to the API server changes, and with the host's its nodes go it.
+    bootstrap_kubeconfig(&test, &test.cluster.host_kubeconfig);
+    host.logs("credentials have changed, going on with the new ones").await;
+    proxy.set_open(false);
+    for (number, node) in nodes.iter().enumerate() {
+        a_pods_life(&test, &format!("moved-{number}"), node).await;
     }
 
     // From here on the host has nothing but what it was given.
