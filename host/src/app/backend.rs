@@ -106,7 +106,7 @@ impl server::Backend for NodeBackend {
                     provider.name()
                 )));
             }
-            // The server has limits of its own, for a provider that says nothing and for a caller who takes nothing; whoever reads
+            // The server has limits of its own, for a provider that falls silent and for a caller who takes nothing; whoever reads
             // slowly may take his time.
             let stream = provider.read_logs(&request, Duration::MAX).await?;
             Ok(Box::new(Source(stream)) as server::LogStream)

@@ -141,13 +141,19 @@ impl NodeIdentity {
             let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
             let mut trouble = None;
             loop {
-                self.await_renewal().await;
-                if self.origin.has_changed().is_ok_and(|changed| changed) {
-                    self.origin.mark_unchanged();
-                    self.follow();
-                    continue;
-                }
-                match self.renew().await {
+                let mut origin = self.origin.clone();
+                let renewed = tokio::select! {
+                    renewed = async {
+                        self.await_renewal().await;
+                        self.renew().await
+                    } => renewed,
+                    Ok(()) = origin.changed() => {
+                        self.origin.mark_unchanged();
+                        self.follow();
+                        continue;
+                    }
+                };
+                match renewed {
                     Ok(()) => {
                         backoff.reset();
                         trouble = None;
@@ -159,7 +165,10 @@ impl NodeIdentity {
                             let error: &(dyn std::error::Error + 'static) = &error;
                             tracing::warn!(node = self.node, error, "node has no new certificate, retrying");
                         }
-                        self.bootstrap.status.pause(Duration::ZERO, backoff.next_delay()).await;
+                        tokio::select! {
+                            () = self.bootstrap.status.pause(Duration::ZERO, backoff.next_delay()) => {}
+                            Ok(()) = origin.changed() => {}
+                        }
                     }
                 }
             }
@@ -167,20 +176,15 @@ impl NodeIdentity {
         shutdown.run_until_cancelled(work).await;
     }
 
-    /// Waits until a certificate has to be requested, or the way to the API server has changed.
-    async fn await_renewal(&mut self) {
+    /// Waits until a certificate has to be requested.
+    async fn await_renewal(&self) {
         while let State::With { renew_at, .. } = self.state {
             let left = Timestamp::now().duration_until(renew_at);
             let Ok(left) = Duration::try_from(left) else { return };
             if left.is_zero() {
                 return;
             }
-            let sleep = tokio::time::sleep(left.min(LONGEST_SLEEP));
-            let mut origin = self.origin.clone();
-            tokio::select! {
-                () = sleep => {}
-                Ok(()) = origin.changed() => return,
-            }
+            tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
         }
     }
 
@@ -210,6 +214,7 @@ impl NodeIdentity {
         }
     }
 
+    /// Requests a certificate and puts it to use. Dropping it gives the request up: nothing is waited for once it is granted.
     async fn renew(&mut self) -> Result<(), Renewal> {
         let valid = matches!(self.state, State::With { expires, .. } if expires > Timestamp::now());
         let requester = if valid { &self.clients } else { &self.bootstrap };

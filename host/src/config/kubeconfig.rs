@@ -79,7 +79,8 @@ pub fn proxy(config: &kube::config::Kubeconfig) -> Option<&str> {
     let context = context.context.as_ref()?;
     let mut clusters = config.clusters.iter();
     let named = clusters.find(|cluster| cluster.name == context.cluster)?;
-    named.cluster.as_ref()?.proxy_url.as_deref()
+    let url = named.cluster.as_ref()?.proxy_url.as_deref();
+    url.filter(|url| !url.is_empty())
 }
 
 fn text(path: &Path) -> Result<String, KubeconfigError> {

@@ -19,7 +19,7 @@ const FIRST_RESIZE_RETRY: Duration = Duration::from_secs(5);
 /// A call without an answer in time may have done its work: after this long the provider is asked what it has, once for all
 /// calls that ended so meanwhile, and after the other the call is made again, unless that has made it needless.
 const DOUBT: Duration = Duration::from_secs(1);
-const RETRY_IN_DOUBT: Duration = Duration::from_secs(3);
+const RETRY_IN_DOUBT: Duration = Duration::from_secs(10);
 
 impl PodController {
     pub(super) fn finish(&mut self, done: Result<Done, JoinError>) {

@@ -418,8 +418,9 @@ impl PodController {
         // What an earlier process has made it has told of, too.
         let quietly = entry.backend == Backend::Absent && entry.call.is_none() && entry.call_retry.failures() == 0;
         if entry.taken_generation.is_none() && entry.call.is_none() {
-            // Made by an earlier process, or by a call without an answer: it has taken the generation that its status says,
-            // and where there is none, nobody knows which.
+            // Made by an earlier process: it has taken the generation that its status says. Where there is none, or where a call
+            // of this process has failed and done it all the same, nobody knows which.
+            let failed = entry.call_retry.failures() > 0;
             let raw = entry.record.object();
             let pod = view::pod(&raw).ok();
             let status = pod.as_ref().map(|pod| &pod.status);
@@ -428,7 +429,7 @@ impl PodController {
                 (None, Some(_)) => Some(entry.generation),
                 (None, None) => None,
             });
-            entry.taken_generation = Some(observed.unwrap_or(0));
+            entry.taken_generation = Some(observed.filter(|_| !failed).unwrap_or(0));
             if status.is_some_and(resize::is_deferred) {
                 again = Some(entry.resize_retry.fail(Instant::now(), None));
             }

@@ -1,6 +1,6 @@
 //! Events, in the kubelet's words where it has them.
 
-use super::{controller::PodController, entry::Uid, nodes::Stage, reconcile::Backend};
+use super::{controller::PodController, entry::Uid, reconcile::Backend};
 use crate::cluster::PodRef;
 use outrigger_plugin::{ContainerReport, ContainerState, PodReport};
 
@@ -48,8 +48,9 @@ impl PodController {
             }
             return;
         };
-        // What providers push to a host that does not act is told by the one that does.
-        if node.stage() != Stage::Active {
+        // What providers push to a host that does not act is told by the one that does, and what was true before it began was
+        // told then. A provider that was rebuilt meanwhile is no beginning.
+        if !node.owned || node.compared.is_none() {
             return;
         }
         let lists = [

@@ -44,6 +44,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for a log that is followed: whose container says nothing has a log as well, and a caller may wait for the
 /// answer's head. A provider that fails later than this breaks the answer off.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long a provider may fall silent in the middle of a log that is not followed.
+const SILENCE: Duration = Duration::from_secs(600);
 /// How much is read from a provider at once.
 const CHUNK: usize = 64 << 10;
 
@@ -145,6 +147,8 @@ async fn open(
 /// A log between the provider and the caller.
 struct Pump {
     source: LogStream,
+    /// How long it may say nothing.
+    patience: Duration,
     /// Something has come.
     heard: Arc<AtomicBool>,
     lines: Lines,
@@ -162,6 +166,7 @@ impl Pump {
     fn new(source: LogStream, options: &LogOptions) -> Self {
         Self {
             source,
+            patience: if options.follow { Duration::MAX } else { SILENCE },
             heard: Arc::default(),
             lines: Lines::new(options),
             input: BytesMut::new(),
@@ -175,7 +180,10 @@ impl Pump {
             self.input.clear();
             self.input.reserve(CHUNK);
             let input = &mut (&mut self.input).limit(CHUNK);
-            if self.source.read_buf(input).await? == 0 {
+            let reading = tokio::time::timeout(self.patience, self.source.read_buf(input));
+            let silent =
+                |_| ProviderError::new(ErrorCode::Timeout, "the provider has stopped in the middle of the log");
+            if reading.await.map_err(silent)?? == 0 {
                 self.lines.end(&mut self.output);
                 // The end of the bytes is no success yet: the provider's word is.
                 self.source.finish().await?;

@@ -43,12 +43,14 @@ use outrigger_streaming::remotecommand::Wanted;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 /// How long a command whose client has closed the connection to end its input may go on with it.
 const AFTER_CLOSE: Duration = Duration::from_secs(600);
-/// How long such an end may stand behind input that the command does not take.
+/// How long such an end may stand behind input of which the command takes nothing.
 const BEFORE_CLOSE: Duration = Duration::from_secs(30);
 /// What the client is told when the host ends before its process.
 const SHUTTING_DOWN: &str = "the node's host is shutting down";
@@ -193,8 +195,9 @@ async fn serve<T: Send + 'static>(
         }
     };
     let outcome = kind.outcome;
-    // A client of such a protocol has no other way to end the input: `tar xf -` and its like need all of it.
-    let closes = kind.goes_on && wanted.stdin && !protocol.has_half_close();
+    // A client of such a protocol has no other way to end the input: `tar xf -` and its like need all of it. On a terminal
+    // sits somebody, who has left.
+    let closes = kind.goes_on && wanted.stdin && !wanted.tty && !protocol.has_half_close();
     let ended = match start(&owner) {
         Ok(process) => join(session, process, &owner.line, closes).await,
         Err(error) => Some((Err(error), session.end)),
@@ -241,15 +244,21 @@ async fn join<T>(
         let (outcome, ()) = tokio::join!(process.outcome, output);
         outcome
     };
+    let taken = AtomicU64::new(0);
     let input = async {
-        tokio::join!(hand_in(stdin, process.stdin), tell_sizes(resize, process.resize));
+        tokio::join!(
+            hand_in(stdin, process.stdin, &taken),
+            tell_sizes(resize, process.resize)
+        );
         // What the client may still say is no reason to wait, nor to end.
         pending::<Infallible>().await
     };
     let cut = async {
         line.socket.closed().await;
-        if closes {
-            // Perhaps in order, which is seen when what was sent before is read.
+        // Perhaps in order, which is seen when what was sent before is read.
+        let mut before = None;
+        while closes && before != Some(taken.load(Ordering::Relaxed)) {
+            before = Some(taken.load(Ordering::Relaxed));
             tokio::time::sleep(BEFORE_CLOSE).await;
         }
     };
@@ -286,7 +295,7 @@ async fn hand_out(from: Option<Reader>, to: Option<Output>, reads_on: bool) {
     let (Some(mut from), Some(mut to)) = (from, to) else {
         return;
     };
-    match pump(&mut from, &mut to).await {
+    match pump(&mut from, &mut to, |_| {}).await {
         Ended::Reading(error) => tracing::debug!(%error, "output of a process broke off"),
         Ended::Writing if reads_on => discard(&mut from).await,
         Ended::Writing | Ended::Whole => {}
@@ -296,11 +305,14 @@ async fn hand_out(from: Option<Reader>, to: Option<Output>, reads_on: bool) {
     let _ = to.shutdown().await;
 }
 
-/// From the client to the process, with its end. Of a process that reads no more, the rest is thrown away.
-async fn hand_in(from: Option<Input>, to: Option<Writer>) {
+/// From the client to the process, with its end; `taken` counts. Of a process that reads no more, the rest is thrown away.
+async fn hand_in(from: Option<Input>, to: Option<Writer>, taken: &AtomicU64) {
     let Some(mut from) = from else { return };
     let Some(mut to) = to else { return discard(from).await };
-    match pump(&mut from, &mut to).await {
+    let count = |bytes| {
+        taken.fetch_add(bytes, Ordering::Relaxed);
+    };
+    match pump(&mut from, &mut to, count).await {
         Ended::Whole => {
             // A process that has closed its input needs no end of it.
             let _ = to.shutdown().await;

@@ -23,7 +23,12 @@ pub(super) enum Ended {
     Writing,
 }
 
-pub(super) async fn pump(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> Ended {
+/// `moved` is told of all that was handed on, in bytes.
+pub(super) async fn pump(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    moved: impl Fn(u64),
+) -> Ended {
     let mut buffer = vec![0; SMALLEST];
     loop {
         let read = match from.read(&mut buffer).await {
@@ -34,6 +39,7 @@ pub(super) async fn pump(from: &mut (impl AsyncRead + Unpin), to: &mut (impl Asy
         if to.write_all(&buffer[..read]).await.is_err() {
             return Ended::Writing;
         }
+        moved(read as u64);
         if read == buffer.len() && read < LARGEST {
             buffer = vec![0; read * 4];
         }
@@ -57,8 +63,10 @@ mod tests {
         let mut source = bytes.as_slice();
         let mut read = Vec::new();
         let pumping = async {
-            let ended = pump(&mut source, &mut ours).await;
+            let moved = std::cell::Cell::new(0);
+            let ended = pump(&mut source, &mut ours, |bytes| moved.set(moved.get() + bytes)).await;
             drop(ours);
+            assert_eq!(moved.get(), bytes.len() as u64);
             ended
         };
         let (ended, all) = tokio::join!(pumping, theirs.read_to_end(&mut read));
@@ -70,8 +78,10 @@ mod tests {
     async fn it_says_which_side_broke() {
         let (mut ours, theirs) = tokio::io::duplex(8);
         drop(theirs);
-        assert!(matches!(pump(&mut [1].as_slice(), &mut ours).await, Ended::Writing));
-        assert!(matches!(pump(&mut Broken, &mut Vec::new()).await, Ended::Reading(_)));
+        let writing = pump(&mut [1].as_slice(), &mut ours, |_| {}).await;
+        assert!(matches!(writing, Ended::Writing));
+        let reading = pump(&mut Broken, &mut Vec::new(), |_| {}).await;
+        assert!(matches!(reading, Ended::Reading(_)));
     }
 
     struct Broken;
