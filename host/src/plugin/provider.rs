@@ -4,7 +4,6 @@ use super::Error;
 use super::StartFault;
 use super::Tuning;
 use super::find::find;
-use super::image::Capability;
 use super::image::Image as PluginImage;
 use super::instance::Ended;
 use super::instance::Operation;
@@ -122,11 +121,6 @@ impl Provider {
     /// The ABI that the plugin was built for.
     pub fn abi(&self) -> Abi {
         self.supervised.image.abi
-    }
-
-    /// What became of the capabilities that its plugin names.
-    pub fn capabilities(&self) -> &[Capability] {
-        &self.supervised.image.capabilities
     }
 
     /// What it carries of a pod, with its config.
