@@ -85,15 +85,14 @@ impl Report {
         rows
     }
 
-    fn spreads(&self, name: &str) -> BTreeMap<&'static str, Spread> {
+    fn spreads(&self, name: &str, unit: &str) -> BTreeMap<&'static str, Spread> {
+        // What was never counted happened never; a time that was not taken is none.
+        let absent = (unit != "ms").then_some(0.0);
         let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for round in &self.rounds {
             let value = round.samples.iter().find(|sample| sample.name == name);
-            // What was never counted happened never.
-            values
-                .entry(round.subject)
-                .or_default()
-                .push(value.map_or(0.0, |sample| sample.value));
+            let value = value.map(|sample| sample.value).or(absent);
+            values.entry(round.subject).or_default().extend(value);
         }
         values
             .into_iter()
@@ -130,7 +129,7 @@ impl Report {
         }
         let _ = write!(out, "\n|---|---|{}\n", "---:|".repeat(subjects.len() + compared.len()));
         for (name, unit) in self.rows() {
-            let spreads = self.spreads(name);
+            let spreads = self.spreads(name, unit);
             let _ = write!(out, "| {name} | {unit} |");
             for subject in &subjects {
                 let cell = spreads.get(subject).map_or_else(String::new, |spread| cell(*spread));
@@ -200,5 +199,17 @@ mod tests {
                 "| down | 1 | 8.000 (8.000..8.000) | 4.000 (4.000..4.000) | 0.500 |",
             ]
         );
+    }
+
+    #[test]
+    fn a_time_that_a_subject_does_not_have_is_left_empty() {
+        let mut host = round("host", &[("up", 3.0), ("way", 0.5)]);
+        host.samples[1].unit = "ms";
+        let report = Report {
+            rounds: vec![round("ideal", &[("up", 4.0)]), host],
+            ..Report::new("churn", "ideal")
+        };
+        let text = report.markdown();
+        assert!(text.contains("| way | ms |  | 0.500 (0.500..0.500) |  |"), "{text}");
     }
 }

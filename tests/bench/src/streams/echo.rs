@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// What is said, and comes back.
-const LINE: [u8; 64] = [b'x'; 64];
+pub const LINE: [u8; 64] = [b'x'; 64];
 /// From one round trip of a session among many to its next.
 const EVERY: Duration = Duration::from_millis(200);
 /// Sessions that are begun at a time.

@@ -3,6 +3,7 @@
 //! One client for both, in the same run: the same bytes over the same protocols, over TLS with the same cipher, and both
 //! servers verify the client's certificate.
 
+mod boundary;
 mod bulk;
 mod caller;
 mod echo;
@@ -160,9 +161,15 @@ impl Bench<'_> {
                 samples: Vec::new(),
             };
             course.sessions().await?;
-            // It does not go over either of the two.
+            // These do not go over either of the two.
             if samples.is_empty() {
                 course.log().await?;
+                if subject == HOST {
+                    course.latencies(
+                        "a socket pair to a thread and back",
+                        &boundary::alone(self.plan.trips).await?,
+                    );
+                }
             }
             course.peak()?;
             samples.append(&mut course.samples);

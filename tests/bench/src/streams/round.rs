@@ -114,7 +114,8 @@ impl Course<'_> {
         );
     }
 
-    fn latencies(&mut self, name: &str, latencies: &Latencies) {
+    /// Adds the two quantiles that are told.
+    pub fn latencies(&mut self, name: &str, latencies: &Latencies) {
         for (quantile, share) in [("p50", 0.5), ("p99", 0.99)] {
             if let Some(value) = latencies.quantile(share) {
                 self.sample(format!("{name}, {quantile}"), "ms", value.as_secs_f64() * 1e3);
