@@ -198,7 +198,7 @@ async fn load(paths: &[PathBuf]) -> Result<Config, Error> {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let mut config = config.map_err(|error| incomplete(paths, &error))?;
     if config.proxy_url.take().is_some() {
-        tracing::info!("HTTPS_PROXY is not for the host: it connects to the API server itself");
+        tracing::info!("HTTPS_PROXY is not used: the host needs a direct way to the API server");
     }
     Ok(config)
 }

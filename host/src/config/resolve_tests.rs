@@ -401,3 +401,17 @@ fn a_file_that_is_not_there_does_not_hide_the_faults_of_flags() {
     assert!(found[1].starts_with("--nodename: expected a DNS name"), "{found:?}");
     assert_eq!(found[2], "--log-format: unknown value \"xml\", expected text or json");
 }
+
+#[test]
+fn nodes_that_share_a_port_need_none_of_their_own() {
+    let nodes = "  - {name: one, provider: b}\n  - {name: two, provider: a}\n  - {name: many, provider: a, count: 3, port: 65535}\n";
+    let head = GOOD.split_inclusive("nodes:\n").next().unwrap();
+    let alone = format!("{head}{nodes}");
+    let faults = with_file(&alone, Flags::default(), &[]).1.unwrap_err();
+    assert_eq!(faults.list().len(), 2, "{faults:?}");
+    let sharing = format!("{alone}kubelet: {{sharedListener: 10250}}\n");
+    assert_eq!(
+        with_file(&sharing, Flags::default(), &[]).1.unwrap().config.nodes.len(),
+        5
+    );
+}

@@ -357,3 +357,25 @@ fn images_are_written_as_a_whole_and_left_alone_where_they_are_not_known() {
     assert_eq!(none.patch(&known, Some(&two), now)["status"]["images"], json!([]));
     assert!(without.patch(&known, None, now)["status"]["images"].is_null());
 }
+
+/// Who set it has ended since, and this process remembers nothing.
+#[test]
+fn a_condition_of_an_earlier_process_goes_with_its_cause() {
+    let mut fixture = Fixture::new();
+    let stands = json!({ "status": { "conditions": [{ "type": ORPHANED_PODS, "status": "True" }] } });
+    let patched = |fixture: &Fixture, live: &Value| {
+        let patch = fixture.desired().patch(live, None, Timestamp::now());
+        let list = patch["status"]["conditions"].as_array().unwrap().clone();
+        list.into_iter().find(|condition| condition["type"] == ORPHANED_PODS)
+    };
+    assert_eq!(patched(&fixture, &stands).unwrap()["$patch"], "delete");
+    assert_eq!(patched(&fixture, &json!({})), None, "there is nothing to delete");
+    let condition = NodeCondition {
+        kind: ORPHANED_PODS.into(),
+        status: Some(true),
+        reason: "ConfirmationNeeded".into(),
+        message: String::new(),
+    };
+    fixture.conditions.insert(ORPHANED_PODS.into(), condition);
+    assert_eq!(patched(&fixture, &stands).unwrap()["status"], "True");
+}

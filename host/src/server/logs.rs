@@ -1,8 +1,9 @@
 //! `/containerLogs`: checks in the kubelet's order, with its answers, then the log as it comes from the provider.
 //!
-//! The answer's head is written when the provider has sent its first bytes (and 30 seconds have passed, where none of them is
-//! for the caller yet) or has ended well, so that a failure to open the log is an answer of its own and not a line of the log. A failure later cuts the answer off, which a
-//! client can tell from its end. Nothing is read from the provider before the caller has taken what there is.
+//! The answer's head is written when the provider has sent its first bytes (and 30 seconds have passed, where none of them
+//! is for the caller yet) or has ended well, so that a failure to open the log is an answer of its own and not a line of
+//! the log. A failure later cuts the answer off, which a client can tell from its end. Nothing is read from the provider
+//! before the caller has taken what there is.
 
 use super::answer::Answer;
 use super::answer::Body;
