@@ -515,10 +515,14 @@ fn a_terminal_phase_is_final() {
 }
 
 #[test]
-fn host_network_pods_have_the_nodes_addresses() {
+fn host_network_pods_have_the_nodes_addresses_from_the_first_status_on() {
     let spec = json!({"restartPolicy": "Always", "hostNetwork": true, "containers": [{"name": "a"}]});
-    let status = Case::new(spec).reports(vec![running("a")]).status();
+    assert_eq!(Case::new(spec.clone()).status().pod_ip, "192.0.2.1");
+    let status = Case::new(spec.clone()).reports(vec![running("a")]).status();
     assert_eq!(status.pod_ip, "192.0.2.1");
+    // And keep them when there is no word of them any more.
+    let without = Case::new(spec).after(&status).status();
+    assert_eq!(without.pod_ips, status.pod_ips);
 }
 
 #[test]
