@@ -4,7 +4,7 @@
 //! ([`outrigger::cli`], [`outrigger::config`]), logs come on, and the host ([`outrigger::app`]) runs until a signal
 //! tells it to stop.
 
-use outrigger::{app, cli, config::HostConfig};
+use outrigger::{app, cli, cluster::Pressure, config::HostConfig};
 use std::{error::Error, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,10 +18,17 @@ fn main() -> ExitCode {
     cli::dispatch(std::env::args_os(), host)
 }
 
-/// Runs the host on one thread: what it does is wait for others. Plugins have threads of their own.
+/// Runs the host on one thread: what it does is wait for others, a moment longer where that makes it wake up less often.
+/// Plugins have threads of their own.
 fn host(config: HostConfig) -> ExitCode {
     raise_descriptor_limit();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let pressure = Pressure::new();
+    let idle = pressure.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || idle.gather())
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "unable to start the runtime");
@@ -31,7 +38,7 @@ fn host(config: HostConfig) -> ExitCode {
     let outcome = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let signals = tokio::spawn(end_on_signal(shutdown.clone()));
-        let outcome = app::run(config, shutdown).await;
+        let outcome = app::run(config, pressure, shutdown).await;
         signals.abort();
         outcome
     });

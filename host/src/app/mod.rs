@@ -80,11 +80,11 @@ pub enum Error {
     },
 }
 
-/// Runs the host until `shutdown`.
+/// Runs the host until `shutdown`. Its writes of statuses are counted by `pressure`.
 ///
 /// # Errors
 /// What can't be repaired by waiting: see [`Error`]. An API server that is away is not among it.
-pub async fn run(config: HostConfig, shutdown: CancellationToken) -> Result<(), Error> {
+pub async fn run(config: HostConfig, pressure: Pressure, shutdown: CancellationToken) -> Result<(), Error> {
     let instance = InstanceId::current()?;
     let mailbox = Arc::new(Mailbox::default());
     let samples = Arc::<Samples>::default();
@@ -107,7 +107,6 @@ pub async fn run(config: HostConfig, shutdown: CancellationToken) -> Result<(), 
     };
     // Nobody else sets it.
     let _ = home.set(cluster.clone());
-    let pressure = Pressure::new();
     let (events, event_sender) = Events::build(&clients, identities.own(), pressure.clone(), config.events.enabled);
 
     let (pods, queries) = PodHandle::channel();
