@@ -96,7 +96,10 @@ impl Pressure {
     pub fn gather(&self) {
         let lull = self.lull();
         if !lull.is_zero() {
-            #[expect(clippy::disallowed_methods, reason = "nothing is waited for: it is about not to wake up for a moment")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "nothing is waited for: it is about not to wake up for a moment"
+            )]
             std::thread::sleep(lull);
         }
     }
@@ -106,7 +109,11 @@ impl Pressure {
             return Duration::ZERO;
         }
         let lull = self.shared.past().takes / PART;
-        if lull < SHORTEST { Duration::ZERO } else { lull.min(LONGEST) }
+        if lull < SHORTEST {
+            Duration::ZERO
+        } else {
+            lull.min(LONGEST)
+        }
     }
 }
 
@@ -205,7 +212,11 @@ mod tests {
         let slow = Duration::from_millis(32);
         let pressure = Pressure::new();
         let under_way = write(&pressure, 32, slow).await;
-        assert!((slow / PART).abs_diff(pressure.lull()) < Duration::from_micros(1), "{:?}", pressure.lull());
+        assert!(
+            (slow / PART).abs_diff(pressure.lull()) < Duration::from_micros(1),
+            "{:?}",
+            pressure.lull()
+        );
         drop(under_way);
         assert_eq!(pressure.lull(), Duration::ZERO, "nothing is under way");
 

@@ -46,6 +46,7 @@ pub async fn run(
     let mut bench = bench(cluster, host, directory, settle).await?;
     bench.plan = Plan {
         pods,
+        tokens: !churn.without_tokens,
         steady_rate: churn.steady_rate,
         steady: Duration::from_secs_f64(churn.steady_seconds),
         settle,
@@ -53,8 +54,11 @@ pub async fn run(
     report.facts.push((
         "load",
         format!(
-            "{pods} pods as fast as 32 workers can; {} pods/s for {} s each way; {} rounds",
-            churn.steady_rate, churn.steady_seconds, churn.rounds
+            "{pods} pods{} as fast as 32 workers can; {} pods/s for {} s each way; {} rounds",
+            if churn.without_tokens { " without tokens" } else { "" },
+            churn.steady_rate,
+            churn.steady_seconds,
+            churn.rounds
         ),
     ));
     furnish(&bench.admin, &bench.namespace, directory).await?;
@@ -79,6 +83,7 @@ pub async fn bench<'a>(
         namespace: format!("bench-{}", std::process::id()),
         plan: Plan {
             pods: 0,
+            tokens: true,
             steady_rate: 0.0,
             steady: Duration::ZERO,
             settle,

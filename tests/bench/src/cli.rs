@@ -112,6 +112,9 @@ pub struct Churn {
     /// Length of the steady part, each way; 0 leaves it out
     #[arg(long, default_value_t = 20.0)]
     pub steady_seconds: f64,
+    /// Let pods mount no token, as beside peers that ask for none
+    #[arg(long)]
+    pub without_tokens: bool,
     /// Measure only this one; may be repeated
     #[arg(long)]
     pub only: Vec<Only>,

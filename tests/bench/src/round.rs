@@ -24,6 +24,8 @@ const WARM_UP: usize = 64;
 pub struct Plan {
     /// Pods of the blast.
     pub pods: usize,
+    /// Whether pods mount the token of their account, as they do unless they say otherwise.
+    pub tokens: bool,
     /// Pods a second of the steady part.
     pub steady_rate: f64,
     /// How long the steady part takes each way; nothing leaves it out.
@@ -87,7 +89,7 @@ impl<'a> Course<'a> {
         let client = Client::connect(&bench.cluster.admin_kubeconfig).await?;
         Ok(Course {
             bench,
-            generator: Generator::open(client.clone(), &bench.namespace, nodes.names()).await?,
+            generator: Generator::open(client.clone(), &bench.namespace, nodes.names(), bench.plan.tokens).await?,
             client,
             process: subject.process()?,
             samples: Vec::new(),

@@ -53,13 +53,14 @@ pub struct Generator {
     client: Client,
     namespace: String,
     nodes: Arc<[String]>,
+    tokens: bool,
     ledger: Ledger,
     watch: JoinHandle<Result<()>>,
 }
 
 impl Generator {
-    /// A generator whose watch is open.
-    pub async fn open(client: Client, namespace: &str, nodes: Vec<String>) -> Result<Self> {
+    /// A generator whose watch is open. Its pods mount the token of their account, or none.
+    pub async fn open(client: Client, namespace: &str, nodes: Vec<String>, tokens: bool) -> Result<Self> {
         let pods = format!("/api/v1/namespaces/{namespace}/pods");
         let list = client.find(&format!("{pods}?limit=1")).await?.unwrap_or_default();
         let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
@@ -75,6 +76,7 @@ impl Generator {
             client,
             namespace: namespace.to_owned(),
             nodes: nodes.into(),
+            tokens,
             ledger,
             watch,
         })
@@ -96,6 +98,7 @@ impl Generator {
             pods: format!("/api/v1/namespaces/{}/pods", self.namespace),
             prefix: prefix.to_owned(),
             nodes: self.nodes.clone(),
+            tokens: self.tokens,
             count,
             next: AtomicUsize::new(0),
         };
@@ -145,6 +148,7 @@ struct Requests {
     pods: String,
     prefix: String,
     nodes: Arc<[String]>,
+    tokens: bool,
     count: usize,
     next: AtomicUsize,
 }
@@ -154,7 +158,7 @@ impl Requests {
         let name = format!("{}{index}", self.prefix);
         match self.direction {
             Direction::Up => {
-                let body = manifest(&name, &self.nodes[index % self.nodes.len()]);
+                let body = manifest(&name, &self.nodes[index % self.nodes.len()], self.tokens);
                 self.ledger.creating(index);
                 self.client.create("pods", &self.pods, body).await
             }
@@ -168,12 +172,13 @@ impl Requests {
 }
 
 /// A pod of one container, bound to its node without a scheduler, with the usual grace period of 30 s.
-fn manifest(name: &str, node: &str) -> Bytes {
+fn manifest(name: &str, node: &str, token: bool) -> Bytes {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": name, "labels": { "app": "pod-churn" } },
         "spec": {
             "nodeName": node,
+            "automountServiceAccountToken": token,
             "terminationGracePeriodSeconds": 30,
             "tolerations": [{ "operator": "Exists" }],
             "containers": [{ "name": "main", "image": IMAGE }],
