@@ -46,6 +46,44 @@ async fn the_second_host_waits_and_takes_over_when_the_first_is_gone_vk_875() {
 }
 
 #[tokio::test]
+async fn a_host_that_waits_says_nothing_of_pods_and_ends_none_that_has_gone() {
+    let test = Test::new("owner_silent").await;
+    let backend = test.backend().await;
+    let config = test.mock(backend.config());
+    let mut first = test.start(&config);
+    test.node_ready(&test.node()).await;
+    let second = test.start(&config);
+    second.logs(&holder(&test).await.unwrap()).await;
+    // The backend tells both of what becomes of these.
+    for name in ["stays", "goes"] {
+        test.create(test.pod(name, json!({}))).await;
+    }
+    test.running("stays").await;
+    let gone = uid(&test.running("goes").await);
+    test.delete("goes", None).await;
+    test.gone("goes", &gone).await;
+
+    first.kill9().await;
+    test.create(test.pod("next", json!({}))).await;
+    test.running("next").await;
+    // Events of a host come in the order in which things happened: what the second had said of the others would be there.
+    eventually(SOON, "an event tells of the new pod", || async {
+        let told = test.events_of("next", "Started").await.len();
+        (told == 1).then_some(()).ok_or(format!("{told} do"))
+    })
+    .await;
+    for (pod, reason) in [("stays", "Started"), ("goes", "Started"), ("goes", "Killing")] {
+        let told = test.events_of(pod, reason).await;
+        let times: i32 = told.iter().map(|event| event.count.unwrap_or(1)).sum();
+        // Or never: a host that is killed takes with it what it had still to say.
+        assert!(times <= 1, "{pod}: {told:?}");
+    }
+    let counts = backend.counts().await;
+    counts.assert_made_once();
+    assert_eq!(counts.present.len(), 2, "the one that stays and the next");
+}
+
+#[tokio::test]
 async fn two_hosts_never_make_a_pod_twice_vk_875() {
     const PODS: usize = 30;
     let test = Test::new("owner_churn").await;
