@@ -102,11 +102,19 @@ async fn pods_that_share_objects_cost_reads_by_object_and_little_memory() {
     ];
     let tokens = || server.requests("POST", "serviceaccounts/token");
     let (reads, issued) = (counted.map(|(verb, kind)| server.requests(verb, kind)), tokens());
-    let volumes = json!({ "spec": { "volumes": [
+    let volumes = json!({ "volumes": [
         { "name": "map", "configMap": { "name": "shared" } },
         { "name": "secret", "secret": { "secretName": "shared" } },
-    ]}});
-    let (host, sharing) = host_with(&test, count, |index| test.pod(&format!("p{index}"), volumes.clone())).await;
+    ]});
+    let last = format!("p{}", count - 1);
+    // From the start: an annotation that is added later and the change of a ConfigMap overtake each other.
+    let pod = |index: usize| {
+        let name = format!("p{index}");
+        let shows = (name == last).to_string();
+        let metadata = json!({ "annotations": { "mock.outrigger.dev/showMaterials": shows } });
+        test.pod(&name, json!({ "metadata": metadata, "spec": volumes }))
+    };
+    let (host, sharing) = host_with(&test, count, pod).await;
     let reads: Vec<u64> = counted
         .iter()
         .zip(reads)
@@ -123,12 +131,7 @@ async fn pods_that_share_objects_cost_reads_by_object_and_little_memory() {
     assert_eq!(server.watchers(Kind::ConfigMaps), 2);
 
     // A change reaches all of them.
-    let shows = json!({ "metadata": { "annotations": { "mock.outrigger.dev/showMaterials": "true" } } });
     let pods = test.pods();
-    let last = format!("p{}", count - 1);
-    pods.patch(&last, &PatchParams::default(), &Patch::Merge(shows))
-        .await
-        .unwrap();
     let changed = json!({ "data": { "a": "2" } });
     maps.patch("shared", &PatchParams::default(), &Patch::Merge(changed))
         .await
