@@ -25,6 +25,8 @@ const SHORTEST: Duration = Duration::from_micros(250);
 const LONGEST: Duration = Duration::from_millis(2);
 /// How many of the last writes count.
 const MEMORY: u32 = 16;
+/// A write that took longer counts as one of these: behind an outage what is fast again is soon known for it.
+const SLOWEST: Duration = LONGEST.saturating_mul(PART);
 
 /// Counts the status writes that are queued or in flight. Cheap to clone; clones share the count.
 #[derive(Debug, Clone, Default)]
@@ -98,7 +100,7 @@ impl Pressure {
         if !lull.is_zero() {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "nothing is waited for: it is about not to wake up for a moment"
+                reason = "nothing is waited for: the thread sleeps a moment longer"
             )]
             std::thread::sleep(lull);
         }
@@ -109,11 +111,7 @@ impl Pressure {
             return Duration::ZERO;
         }
         let lull = self.shared.past().takes / PART;
-        if lull < SHORTEST {
-            Duration::ZERO
-        } else {
-            lull.min(LONGEST)
-        }
+        if lull < SHORTEST { Duration::ZERO } else { lull }
     }
 }
 
@@ -135,7 +133,8 @@ impl Drop for PressureGuard {
         // Under the lock, so that who sees that it was the last also sees when it ended.
         let mut past = self.shared.past();
         let now = Instant::now();
-        past.takes = (past.takes * (MEMORY - 1) + (now - self.began)) / MEMORY;
+        let took = (now - self.began).min(SLOWEST);
+        past.takes = (past.takes * (MEMORY - 1) + took) / MEMORY;
         if self.shared.writes.fetch_sub(1, Ordering::AcqRel) == 1 {
             past.calm_since = Some(now);
             self.shared.calm.notify_waiters();
@@ -229,8 +228,20 @@ mod tests {
         assert_eq!(fast.lull(), Duration::ZERO);
 
         let stuck = Pressure::new();
-        let _under_way = write(&stuck, 32, Duration::from_secs(30)).await;
-        assert_eq!(stuck.lull(), LONGEST);
+        let under_way = write(&stuck, 32, Duration::from_secs(30)).await;
+        assert!(
+            LONGEST.abs_diff(stuck.lull()) < Duration::from_micros(1),
+            "{:?}",
+            stuck.lull()
+        );
+        drop(under_way);
+        for _ in 0..2 {
+            let under_way: Vec<_> = (0..32).map(|_| stuck.enter()).collect();
+            tokio::time::advance(Duration::from_millis(4)).await;
+            drop(under_way);
+        }
+        let _under_way: Vec<_> = (0..32).map(|_| stuck.enter()).collect();
+        assert_eq!(stuck.lull(), Duration::ZERO, "the outage is over");
     }
 
     #[tokio::test(start_paused = true)]

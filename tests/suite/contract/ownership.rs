@@ -46,7 +46,7 @@ async fn the_second_host_waits_and_takes_over_when_the_first_is_gone_vk_875() {
 }
 
 #[tokio::test]
-async fn a_host_that_waits_says_nothing_of_pods_and_ends_none_that_has_gone() {
+async fn a_host_that_waits_says_nothing_of_pods() {
     let test = Test::new("owner_silent").await;
     let backend = test.backend().await;
     let config = test.mock(backend.config());
