@@ -157,6 +157,8 @@ async fn a_server_in_go_is_called() {
                 .with("size", size.to_string())
                 .with("Padding", "ignored");
             let (mut read, mut write) = tokio::io::split(handle.open(headers, false).await.unwrap());
+            // Only then it takes what is sent: see the peer.
+            assert_eq!(read.read_u8().await.unwrap(), b'+');
             let write = async {
                 if what != "source" {
                     write.write_all(&pattern(size)).await.unwrap();

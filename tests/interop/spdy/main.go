@@ -1,6 +1,6 @@
 // A peer that speaks SPDY as Kubernetes does, with the library that Kubernetes uses, for host/streaming/tests/go.rs.
 //
-//	spdy serve          listens, prints its address, and does on each stream what its header "do" says
+//	spdy serve          listens, prints its address, and does on each stream what its header "do" says, after one byte "+"
 //	spdy call ADDRESS   opens streams to such a server, checks what comes back, and prints "ok"
 //	spdy slow ADDRESS   opens one stream, pings often, reads 24 MiB slowly, and prints "ok" when none was lost
 //
@@ -79,7 +79,13 @@ func handle(stream *spdystream.Stream) {
 		log.Printf("stream %d: %v", stream.Identifier(), err)
 		return
 	}
-	var err error
+	// The library sends its reply first, and notes that it has replied afterwards: what comes between the two it throws away.
+	// Whoever waits for this byte is not that fast.
+	_, err := stream.Write([]byte("+"))
+	if err != nil {
+		log.Printf("stream %d: %v", stream.Identifier(), err)
+		return
+	}
 	switch headers.Get("do") {
 	case "echo":
 		_, err = io.Copy(stream, stream)
