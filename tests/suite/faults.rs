@@ -171,6 +171,13 @@ async fn many_pods_that_the_api_server_forgot_are_kept_until_somebody_confirms()
 
     // The host has the new list, and asks.
     test.running("other").await;
+    // And one more: what is lost is not taken for deleted because another list lacks it, too.
+    let rule = api.faults().add(no_watch_of_pods());
+    assert!(api.drop_watches(Kind::Pods) > 0, "the host watches pods");
+    test.create(test.pod("another", json!({}))).await;
+    api.forget_history(Kind::Pods);
+    api.faults().remove(rule);
+    test.running("another").await;
     let asking = test
         .node_until(&test.node(), "it asks for a confirmation", |node| {
             question(node).is_some()

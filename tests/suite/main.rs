@@ -20,6 +20,7 @@ mod interop;
 mod kill;
 mod many_nodes;
 mod oracle;
+mod restored;
 mod rights;
 mod scale;
 mod skew;

@@ -49,7 +49,7 @@ impl SharedWatch {
     pub async fn next(&mut self) -> (To, Event) {
         let event = self.watch.next().await;
         let to = match &event {
-            Event::Restarted | Event::Synced => To::All,
+            Event::Restarted | Event::Restored | Event::Synced => To::All,
             Event::Apply(_) | Event::Delete(_) => self.watch.owner().map_or(To::All, To::One),
         };
         (to, event)
@@ -77,6 +77,8 @@ impl SharedWatch {
 pub enum Sighting {
     /// It looks like this.
     Present(Bytes),
+    /// It looks like this since the API server's store was restored: whatever was known of it is of another time.
+    Restored(Bytes),
     /// There is none.
     Absent,
 }
@@ -91,7 +93,13 @@ struct Cell {
 
 impl Cell {
     fn put(&self, sighting: Sighting) {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(sighting);
+        {
+            let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+            *newest = Some(match (newest.take(), sighting) {
+                (Some(Sighting::Restored(_)), Sighting::Present(object)) => Sighting::Restored(object),
+                (_, sighting) => sighting,
+            });
+        }
         self.fresh.notify_one();
     }
 
@@ -113,6 +121,8 @@ pub struct Seat(Arc<Cell>);
 struct Board {
     cells: Vec<Arc<Cell>>,
     listed: Vec<bool>,
+    /// The present list is the first since the store was restored.
+    restored: bool,
 }
 
 impl Board {
@@ -120,19 +130,26 @@ impl Board {
         Self {
             cells: (0..count).map(|_| Arc::default()).collect(),
             listed: vec![false; count],
+            restored: false,
         }
     }
 
     fn take_in(&mut self, to: To, event: Event) {
         match (to, event) {
             (_, Event::Restarted) => self.listed.fill(false),
+            (_, Event::Restored) => self.restored = true,
             (_, Event::Synced) => {
+                self.restored = false;
                 let missing = self.cells.iter().zip(&self.listed).filter(|(_, listed)| !**listed);
                 missing.for_each(|(cell, _)| cell.put(Sighting::Absent));
             }
             (To::One(member), Event::Apply(object)) => {
                 self.listed[member] = true;
-                self.cells[member].put(Sighting::Present(object));
+                self.cells[member].put(if self.restored {
+                    Sighting::Restored(object)
+                } else {
+                    Sighting::Present(object)
+                });
             }
             (To::One(member), Event::Delete(_)) => self.cells[member].put(Sighting::Absent),
             (To::All, Event::Apply(_) | Event::Delete(_)) => {}
@@ -158,12 +175,14 @@ impl Lookout {
 
 /// How one learns what one's own object looks like.
 pub enum Sight {
-    /// By a watch of one's own, and whether its present list has shown the object.
+    /// By a watch of one's own.
     Own {
         /// The watch.
         watch: Box<Watch>,
-        /// See above.
+        /// Whether its present list has shown the object.
         listed: bool,
+        /// Whether that list is the first since the store was restored.
+        restored: bool,
     },
     /// By one that is shared.
     Shared(Seat),
@@ -175,6 +194,7 @@ impl Sight {
         Self::Own {
             watch: Box::new(watch),
             listed: false,
+            restored: false,
         }
     }
 
@@ -183,16 +203,28 @@ impl Sight {
     /// Cancel safe: what was under way goes on with the next call.
     pub async fn next(&mut self) -> Sighting {
         match self {
-            Self::Own { watch, listed } => loop {
+            Self::Own {
+                watch,
+                listed,
+                restored,
+            } => loop {
                 match watch.next().await {
                     Event::Restarted => *listed = false,
+                    Event::Restored => *restored = true,
                     Event::Apply(object) => {
                         *listed = true;
-                        return Sighting::Present(object);
+                        return match std::mem::take(restored) {
+                            true => Sighting::Restored(object),
+                            false => Sighting::Present(object),
+                        };
                     }
                     Event::Delete(_) => return Sighting::Absent,
-                    Event::Synced if !*listed => return Sighting::Absent,
-                    Event::Synced => {}
+                    Event::Synced => {
+                        *restored = false;
+                        if !*listed {
+                            return Sighting::Absent;
+                        }
+                    }
                 }
             },
             Self::Shared(Seat(cell)) => loop {

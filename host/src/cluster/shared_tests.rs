@@ -86,7 +86,7 @@ async fn members_get_their_own_and_strangers_are_passed_over() {
         + &line("DELETED", &object("p", "b", 12))
         + &line("ADDED", &object("q", "a", 13))
         + &line("MODIFIED", &object("p", "worker", 14));
-    let script = Script::new([list(9, &[strange, b.clone(), a.clone()]), stream]);
+    let script = Script::new([list(9, &[strange, b.clone(), a.clone()]), stream, list(14, &[])]);
     let mut watch = script.watch(Owner::Node, &["a", "b"]);
     let events = take(&mut watch, 6).await;
     let expected = [
@@ -102,7 +102,7 @@ async fn members_get_their_own_and_strangers_are_passed_over() {
     let _ = tokio::time::timeout(Duration::from_secs(1), watch.next()).await;
     let asked = script.asked();
     assert!(asked[0].contains("fieldSelector=spec.nodeName%21%3D"), "{asked:?}");
-    assert!(asked[2].contains("resourceVersion=14"), "{asked:?}");
+    assert!(asked[3].contains("resourceVersion=14"), "{asked:?}");
 }
 
 #[tokio::test]
@@ -197,6 +197,46 @@ fn only_the_newest_sighting_waits() {
     board.take_in(To::One(0), Event::Apply(Bytes::from("4")));
     board.take_in(To::One(0), Event::Delete(Bytes::from("4")));
     assert_eq!(present(&seats[0]), Some(Sighting::Absent));
+}
+
+#[test]
+fn whatever_was_known_before_a_store_was_restored_is_of_another_time() {
+    let (mut board, seats) = board(2);
+    let [old, new, newer] = ["old", "new", "newer"].map(Bytes::from);
+    board.take_in(To::One(0), Event::Apply(old));
+    board.take_in(To::All, Event::Restarted);
+    board.take_in(To::All, Event::Restored);
+    board.take_in(To::One(0), Event::Apply(new));
+    board.take_in(To::All, Event::Synced);
+    // It is not lost with the object that it came with.
+    board.take_in(To::One(0), Event::Apply(newer.clone()));
+    assert_eq!(present(&seats[0]), Some(Sighting::Restored(newer.clone())));
+    assert_eq!(present(&seats[1]), Some(Sighting::Absent));
+    board.take_in(To::One(0), Event::Apply(newer.clone()));
+    assert_eq!(present(&seats[0]), Some(Sighting::Present(newer)), "it is known by now");
+}
+
+#[tokio::test]
+async fn a_watch_of_ones_own_tells_of_a_restored_store_once() {
+    let answers = [
+        list(50, &[object("a", "", 40)]),
+        gone(),
+        list(30, &[object("a", "", 20)]),
+        line("MODIFIED", &object("a", "", 31)),
+    ];
+    let SharedWatch { watch, .. } = Script::new(answers).watch(Owner::Name, &["a"]);
+    let mut sight = Sight::own(watch);
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        seen.push(tokio::time::timeout(SOON, sight.next()).await.unwrap());
+    }
+    let object = |version| Bytes::from(object("a", "", version));
+    let expected = [
+        Sighting::Present(object(40)),
+        Sighting::Restored(object(20)),
+        Sighting::Present(object(31)),
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[tokio::test]

@@ -4,6 +4,10 @@
 //! last one seen when the stream ends, list again when that is too old (410). Lists name no resource version, so that
 //! they are as new as the server's newest write: a list from a cache that lags would show pods that are gone and hide
 //! pods that are there, and the second would make orphans of them.
+//!
+//! A store that was restored from a backup has gone back: its newest version is one that was passed long ago. API servers
+//! take a version that is yet to come, and are silent until they are there, for hours perhaps. So when a stream broke, as all
+//! do when that happens, the store's version is asked for before it is opened again.
 
 use super::Client;
 use super::backoff::Backoff;
@@ -121,6 +125,9 @@ impl Target {
 pub enum Event {
     /// A list begins.
     Restarted,
+    /// The list that has begun is older than what was seen before it was asked for: the store was restored from a backup.
+    /// Versions count anew from here on.
+    Restored,
     /// The list is complete; from here on events are changes.
     Synced,
     /// An object exists and looks like this: JSON of its own, not shared with other objects. Objects of a list lack
@@ -146,6 +153,10 @@ enum State {
     },
     /// The next thing is to open the stream.
     Opens,
+    /// The last stream broke: the newest version of the store was asked for.
+    Checking {
+        page: BoxFuture<'static, Result<Reply, ApiError>>,
+    },
     /// The stream was asked for.
     Opening {
         stream: BoxFuture<'static, Result<Incoming, ApiError>>,
@@ -205,6 +216,8 @@ pub struct Watch {
     target: Target,
     state: State,
     position: Option<Position>,
+    /// The last stream ended before its time.
+    broke: bool,
     backoff: Backoff,
     trouble: Option<&'static str>,
     /// Whether the present trouble was reported.
@@ -223,6 +236,7 @@ impl Watch {
             target,
             state: State::Lists { token: None },
             position: None,
+            broke: false,
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
             trouble: None,
             reported: false,
@@ -283,10 +297,18 @@ impl Watch {
                     match page {
                         Ok(page) => {
                             self.recovered();
+                            self.broke = false;
+                            let restored = token.is_none() && self.is_ahead_of(&page.version);
                             self.state = State::Handing {
                                 items: page.items.into_iter(),
                                 then: page.then,
                             };
+                            if restored {
+                                self.position = None;
+                                tracing::warn!(watch = %self.target.name,
+                                    "the API server's store was restored from a backup, going on from what it has");
+                                return Ok(Event::Restored);
+                            }
                         }
                         Err(error) => self.failed(error, Retry::List { token })?,
                     }
@@ -308,18 +330,39 @@ impl Watch {
                     }
                 },
                 State::Opens => match self.resume_version() {
+                    Some(_) if self.broke => {
+                        let page = self.ask_for(&[("limit", "1")]);
+                        self.state = State::Checking { page };
+                    }
                     Some(version) => {
                         let stream = self.ask_stream(&version);
                         self.state = State::Opening { stream };
                     }
                     None => self.state = State::Lists { token: None },
                 },
+                State::Checking { page } => {
+                    match page.await.and_then(|reply| Page::read(&reply, self.members.as_deref())) {
+                        Ok(page) => {
+                            self.recovered();
+                            self.broke = false;
+                            self.state = if self.is_ahead_of(&page.version) {
+                                State::Lists { token: None }
+                            } else {
+                                State::Opens
+                            };
+                        }
+                        Err(error) => self.failed(error, Retry::Stream)?,
+                    }
+                }
                 State::Opening { stream } => match stream.await {
                     Ok(body) => {
                         self.recovered();
                         self.state = State::Streaming(Box::new(Stream::new(body)));
                     }
-                    Err(error) => self.failed(error, Retry::Stream)?,
+                    Err(error) => {
+                        self.broke = true;
+                        self.failed(error, Retry::Stream)?;
+                    }
                 },
                 State::Streaming(stream) => match stream.next(self.members.as_deref()).await {
                     Ok(Line::Apply(Item { object, owner })) => {
@@ -338,6 +381,7 @@ impl Watch {
                     }
                     Ok(Line::Bookmark(object)) => self.position = Some(Position::Object(object)),
                     Ok(Line::End) => {
+                        self.broke = stream.opened.elapsed() < Duration::from_secs(WATCH_SECONDS);
                         if stream.opened.elapsed() >= HEALTHY_AFTER {
                             self.backoff.reset();
                             self.state = State::Opens;
@@ -346,6 +390,7 @@ impl Watch {
                         }
                     }
                     Err(error) => {
+                        self.broke = true;
                         if stream.opened.elapsed() >= HEALTHY_AFTER {
                             self.backoff.reset();
                         }
@@ -366,7 +411,11 @@ impl Watch {
     fn ask_page(&self, token: Option<&str>) -> BoxFuture<'static, Result<Reply, ApiError>> {
         let mut query = vec![("limit", PAGE)];
         query.extend(token.map(|token| ("continue", token)));
-        let request = self.target.request(&query);
+        self.ask_for(&query)
+    }
+
+    fn ask_for(&self, query: &[(&str, &str)]) -> BoxFuture<'static, Result<Reply, ApiError>> {
+        let request = self.target.request(query);
         let client = self.client.clone();
         Box::pin(async move { raw::send(&client, request?, OPEN_TIMEOUT).await })
     }
@@ -413,13 +462,21 @@ impl Watch {
         }
     }
 
+    /// Whether more has been seen than there is in a store of that version.
+    fn is_ahead_of(&self, version: &str) -> bool {
+        let seen = self.resume_version().and_then(|seen| seen.parse::<u64>().ok());
+        let (Some(seen), Ok(newest)) = (seen, version.parse()) else {
+            return false;
+        };
+        seen > newest
+    }
+
     /// Notes a failure, decides what comes next, and hands the failure on.
     fn failed(&mut self, error: ApiError, retry: Retry) -> Result<(), ApiError> {
         if matches!(error, ApiError::Gone(_)) {
             // Expected after a long pause, so no trouble to report; delayed like any other failure, since a server that
             // finds every version too old must not be listed in a tight loop.
             tracing::debug!(watch = %self.target.name, "resource version too old, listing again");
-            self.position = None;
             self.wait(Duration::ZERO, ANSWERED_CAP, Retry::RELIST);
             return Ok(());
         }
@@ -464,6 +521,8 @@ impl Watch {
 }
 
 struct Page {
+    /// The store's, when the list was begun.
+    version: String,
     items: Vec<Item>,
     then: AfterPage,
 }
@@ -497,16 +556,17 @@ impl Page {
                 })
             })
             .collect();
+        let version = list.metadata.resource_version;
         let then = if list.metadata.r#continue.is_empty() {
             AfterPage::Complete {
-                version: list.metadata.resource_version,
+                version: version.clone(),
             }
         } else {
             AfterPage::NextPage {
                 token: list.metadata.r#continue,
             }
         };
-        Ok(Self { items, then })
+        Ok(Self { version, items, then })
     }
 }
 

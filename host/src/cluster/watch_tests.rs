@@ -101,6 +101,10 @@ fn object(name: &str, version: u32) -> String {
     format!(r#"{{"metadata":{{"name":"{name}","resourceVersion":"{version}"}}}}"#)
 }
 
+fn list(version: u32, items: &str) -> String {
+    format!(r#"{{"metadata":{{"resourceVersion":"{version}"}},"items":[{items}]}}"#)
+}
+
 fn line(kind: &str, name: &str, version: u32) -> String {
     format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", object(name, version))
 }
@@ -139,6 +143,7 @@ async fn pages_become_one_list_and_the_watch_goes_on_from_it() {
             200,
             &(line("ADDED", "c", 6) + &line("BOOKMARK", "", 9) + &line("DELETED", "a", 10)),
         ),
+        (200, &list(10, "")),
         (200, ""),
     ]);
     let mut watch = script.watch();
@@ -157,7 +162,8 @@ async fn pages_become_one_list_and_the_watch_goes_on_from_it() {
         asked[2].contains("resourceVersion=5") && asked[2].contains("allowWatchBookmarks=true"),
         "{asked:?}"
     );
-    assert!(asked[3].contains("resourceVersion=10"), "{asked:?}");
+    assert_eq!(asked[3], "/things?limit=1", "it broke off");
+    assert!(asked[4].contains("resourceVersion=10"), "{asked:?}");
 }
 
 #[tokio::test]
@@ -165,6 +171,7 @@ async fn a_bookmark_moves_the_place_to_go_on_from() {
     let script = Script::new(&[
         (200, r#"{"metadata":{"resourceVersion":"5"},"items":[]}"#),
         (200, &line("BOOKMARK", "", 77)),
+        (200, &list(77, "")),
         (200, &line("ADDED", "a", 78)),
     ]);
     let mut watch = script.watch();
@@ -172,7 +179,7 @@ async fn a_bookmark_moves_the_place_to_go_on_from() {
         take(&mut watch, 3).await,
         [Event::Restarted, Event::Synced, apply("a", 78)]
     );
-    assert!(script.asked()[2].contains("resourceVersion=77"), "{:?}", script.asked());
+    assert!(script.asked()[3].contains("resourceVersion=77"), "{:?}", script.asked());
 }
 
 #[tokio::test]
@@ -197,6 +204,51 @@ async fn what_is_too_old_is_listed_again() {
     assert_eq!(take(&mut watch, 3).await, round("b"));
     assert_eq!(take(&mut watch, 3).await, round("c"));
     assert!(!watch.in_trouble(), "an old version is no trouble");
+}
+
+/// API servers take a version that is yet to come, and send nothing before it is there.
+#[tokio::test]
+async fn a_store_that_was_restored_is_listed_again() {
+    let script = Script::new(&[
+        (200, &list(50, &object("a", 40))),
+        (200, &line("ADDED", "b", 60)),
+        (500, "{}"),
+        (200, &list(30, &object("a", 20))),
+        (200, &list(30, &object("a", 20))),
+        (200, &line("ADDED", "c", 31)),
+        (200, &list(31, "")),
+    ]);
+    let mut watch = script.watch();
+    assert_eq!(
+        take(&mut watch, 9).await,
+        [
+            Event::Restarted,
+            apply("a", 40),
+            Event::Synced,
+            apply("b", 60),
+            Event::Restarted,
+            Event::Restored,
+            apply("a", 20),
+            Event::Synced,
+            apply("c", 31),
+        ]
+    );
+    let _ = tokio::time::timeout(Duration::from_secs(1), watch.next()).await;
+    let asked = script.asked();
+    assert_eq!(asked[2..5], ["/things?limit=1", "/things?limit=1", "/things?limit=500"]);
+    assert!(asked[5].contains("resourceVersion=30"), "{asked:?}");
+    assert!(
+        asked[7].contains("resourceVersion=31"),
+        "it is the same store: {asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_list_that_is_older_than_the_one_before_is_of_a_restored_store() {
+    let script = Script::new(&[(200, &list(50, "")), (410, "{}"), (200, &list(30, ""))]);
+    let mut watch = script.watch();
+    let events = take(&mut watch, 5).await;
+    assert_eq!(events[2..], [Event::Restarted, Event::Restored, Event::Synced]);
 }
 
 #[tokio::test]
@@ -273,6 +325,7 @@ async fn losing_patience_loses_nothing() {
             ),
         ),
         (500, "{}"),
+        (200, &list(5, "")),
         (200, &(line("ADDED", "b", 6) + &line("ADDED", "c", 7))),
     ]);
     let mut watch = script.watch();
@@ -294,5 +347,5 @@ async fn losing_patience_loses_nothing() {
         apply("c", 7),
     ];
     assert_eq!(events, expected);
-    assert_eq!(script.asked().len(), 3, "{:?}", script.asked());
+    assert_eq!(script.asked().len(), 4, "{:?}", script.asked());
 }

@@ -288,8 +288,13 @@ impl Work {
 
     fn take_in(&mut self, sighting: &Sighting) {
         match sighting {
-            Sighting::Present(object) => match serde_json::from_slice(object) {
-                Ok(object) => self.seen(object),
+            Sighting::Present(object) | Sighting::Restored(object) => match serde_json::from_slice(object) {
+                Ok(object) => {
+                    if matches!(sighting, Sighting::Restored(_)) {
+                        self.state = State::Unseen;
+                    }
+                    self.seen(object);
+                }
                 Err(error) => tracing::warn!(node = %self.config.node.name, %error, "unable to read the node's object"),
             },
             Sighting::Absent => self.gone(),

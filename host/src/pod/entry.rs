@@ -161,6 +161,8 @@ pub struct Entry {
     pub record: Record,
     /// Its resource version, as a number.
     pub version: u64,
+    /// The API server's store was restored from a backup, and this version is of the time before.
+    pub restored: bool,
     pub generation: i64,
     pub object: Object,
     pub deletion: Option<Deletion>,
@@ -242,6 +244,7 @@ impl Entry {
             node,
             record: Record::default(),
             version: 0,
+            restored: false,
             generation: 0,
             object: Object::There,
             deletion: None,
@@ -299,10 +302,15 @@ impl Entry {
         has && self.object == Object::There && self.deletion.is_none()
     }
 
+    /// Whether the API server seems to have lost it.
+    pub fn is_lost(&self) -> bool {
+        self.object == Object::Lost
+    }
+
     /// Whether a state of that version brings nothing new.
     pub fn knows(&self, resource_version: &str) -> bool {
         let version = version_of(resource_version);
-        version != 0 && version <= self.version
+        version != 0 && version <= self.version && !self.restored
     }
 
     /// Takes over a state of the API object, whose head was read from `raw`. Returns whether anything is new.
@@ -312,11 +320,21 @@ impl Entry {
         }
         self.version = version_of(&head.metadata.resource_version);
         self.found();
-        if head.metadata.generation != self.generation {
+        let restored = std::mem::take(&mut self.restored);
+        if restored {
+            // What was learnt of it since is not so any more.
+            (self.object, self.deletion) = (Object::There, None);
+            (self.end_recorded, self.deleted) = (false, false);
+        }
+        if restored || head.metadata.generation != self.generation {
             self.generation = head.metadata.generation;
             self.standing = Standing::Unjudged;
             self.call_retry.clear();
             self.supply = Supply::Due;
+        }
+        if restored {
+            // It may have a manifest of the time that is gone, under whatever number.
+            self.taken_generation = self.taken_generation.map(|_| self.generation - 1);
         }
         let labels = head.metadata.labels_hash();
         if labels != self.labels {
@@ -545,6 +563,46 @@ fn overdue_at(head: &Head<'_>, now: Instant) -> Option<Instant> {
 mod tests {
     use super::*;
     use crate::pod::record::Press;
+
+    fn entry() -> Entry {
+        Entry::new(
+            PodIdentity {
+                uid: "u".to_owned(),
+                ..nobody()
+            },
+            0,
+        )
+    }
+
+    fn apply(entry: &mut Entry, version: u64, generation: i64, more: &str) -> bool {
+        let raw = format!(
+            r#"{{"metadata":{{"uid":"u","resourceVersion":"{version}","generation":{generation}{more}}},"spec":{{}}}}"#
+        );
+        entry.apply(raw.as_bytes(), &view::head(raw.as_bytes()).unwrap(), Instant::now())
+    }
+
+    #[test]
+    fn an_older_state_counts_only_since_the_store_was_restored() {
+        let deleting = r#","deletionTimestamp":"2026-11-30T00:00:00Z","deletionGracePeriodSeconds":7"#;
+        let mut entry = entry();
+        assert!(apply(&mut entry, 50, 3, deleting));
+        entry.taken_generation = Some(3);
+        (entry.standing, entry.end_recorded, entry.object) = (Standing::Accepted, true, Object::Gone);
+        assert!(!apply(&mut entry, 30, 2, ""));
+        assert!(entry.deletion.is_some() && entry.standing == Standing::Accepted);
+
+        entry.restored = true;
+        assert!(
+            apply(&mut entry, 30, 3, ""),
+            "even if its generation has the same number"
+        );
+        assert_eq!((entry.version, entry.object, entry.deletion), (30, Object::There, None));
+        assert!(!entry.end_recorded && entry.standing == Standing::Unjudged);
+        assert!(entry.wants_update(Instant::now()), "the provider has another manifest");
+        assert!(!apply(&mut entry, 30, 3, ""), "that was once");
+        assert!(!apply(&mut entry, 29, 2, ""));
+        assert!(apply(&mut entry, 31, 3, deleting) && entry.deletion.is_some());
+    }
 
     #[test]
     fn a_report_that_says_nothing_new_leaves_the_record_as_it_is() {

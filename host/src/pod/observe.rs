@@ -33,6 +33,13 @@ impl PodController {
     pub(super) fn observe(&mut self, node: NodeIndex, event: Event) {
         match event {
             Event::Restarted => self.nodes[node].listing = Some(HashSet::new()),
+            Event::Restored => {
+                for uid in &self.nodes[node].pods {
+                    if let Some(entry) = self.pods.get_mut(uid) {
+                        entry.restored = true;
+                    }
+                }
+            }
             Event::Apply(raw) => {
                 if let Some(uid) = self.apply(node, &raw)
                     && let Some(seen) = &mut self.nodes[node].listing
@@ -155,21 +162,19 @@ impl PodController {
 
     /// A list lacks these.
     fn missing(&mut self, node: NodeIndex, uids: &[Uid]) {
-        let unasked = |uid: &&Uid| self.pods.get(*uid).is_some_and(|entry| entry.runs_unasked());
-        let unasked: Vec<&Uid> = uids.iter().filter(unasked).collect();
-        let lost = if orphans::is_much(unasked.len()) {
-            unasked
-        } else {
-            Vec::new()
-        };
-        if !lost.is_empty() {
-            tracing::warn!(node = %self.nodes[node].name, pods = lost.len(),
+        let is = |uid: &&Uid, so: fn(&Entry) -> bool| self.pods.get(*uid).is_some_and(|entry| so(entry));
+        let unasked: Vec<&Uid> = uids.iter().filter(|uid| is(uid, Entry::runs_unasked)).collect();
+        let news = orphans::is_much(unasked.len());
+        // Those that an earlier list lacked wait for a word, however often they are missed.
+        let mut lost: HashSet<&Uid> = uids.iter().filter(|uid| is(uid, Entry::is_lost)).collect();
+        if news {
+            lost.extend(&unasked);
+            tracing::warn!(node = %self.nodes[node].name, pods = unasked.len(),
                 "the API server no longer knows these pods, which nobody has deleted before this host's eyes; \
                  keeping them as orphans");
             let slot = &mut self.providers[self.nodes[node].provider];
             slot.list_at = Some(Instant::now());
         }
-        let lost: HashSet<&Uid> = lost.into_iter().collect();
         for uid in uids {
             if lost.contains(uid) {
                 if let Some(entry) = self.pods.get_mut(uid) {

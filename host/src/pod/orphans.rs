@@ -5,8 +5,9 @@
 //! that was made since. More than that waits for an operator, who confirms by an annotation on the node.
 //!
 //! A host that runs meanwhile sees the same as a list that lacks many pods at once. It keeps those on record as lost, so
-//! that no successor of the same name is made beside one of them, and they are orphans like any other; one that is seen
-//! again is a pod again. A few that a list lacks were deleted by force while no watch was there to tell, and are stopped.
+//! that no successor of the same name is made beside one of them, and they are orphans like any other, however many more
+//! lists lack them; one that is seen again is a pod again. A few that a list lacks were deleted by force while no watch was
+//! there to tell, and are stopped.
 //!
 //! The limit holds for each node: what an operator confirms is what the node's condition says.
 

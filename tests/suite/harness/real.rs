@@ -102,6 +102,46 @@ impl ControlPlane {
         );
     }
 
+    /// Keeps a copy of etcd's data, for which API server and etcd stop for a moment.
+    pub async fn back_up(&self) {
+        self.without_store("cp -a etcd etcd-backup").await;
+    }
+
+    /// Puts etcd's data back to what they were at the [backup](Self::back_up). All components begin anew: they are of one
+    /// mind with their store.
+    pub async fn restore(&self) {
+        self.without_store("rm -r etcd && cp -a etcd-backup etcd").await;
+        for component in ["kube-controller-manager", "kube-scheduler"] {
+            self.crash(component).await;
+        }
+    }
+
+    async fn without_store(&self, script: &str) {
+        self.verb("stop", "kube-apiserver").await;
+        self.verb("stop", "etcd").await;
+        let copied = tokio::process::Command::new("sh")
+            .args(["-c", script])
+            .current_dir(&self.directory)
+            .status();
+        assert!(copied.await.unwrap().success(), "{script}");
+        self.verb("start", "etcd").await;
+        self.verb("start", "kube-apiserver").await;
+    }
+
+    async fn verb(&self, verb: &str, component: &str) {
+        let output = tokio::process::Command::new(script())
+            .args([verb, "--dir"])
+            .arg(&self.directory)
+            .arg(component)
+            .output();
+        let output = output.await.unwrap();
+        assert!(
+            output.status.success(),
+            "unable to {verb} {component}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     /// Gives a component one more flag and starts it anew with it.
     pub async fn add_flag(&self, component: &str, flag: &str) {
         let path = self.directory.join("flags").join(component);

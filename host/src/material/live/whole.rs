@@ -77,6 +77,11 @@ impl<T: Content> Wanted<T> {
         self.slots().values_mut().for_each(|slot| slot.late = false);
     }
 
+    /// Versions count anew.
+    fn restored(&self) {
+        self.slots().values_mut().for_each(|slot| slot.version = 0);
+    }
+
     /// Takes over an object, unless nobody wants it; returns its name in that case.
     fn apply(&self, raw: &[u8], board: &Board) -> Option<Arc<str>> {
         let head = head(raw)?;
@@ -186,6 +191,7 @@ pub async fn follow<T: Content>(
                 listed.clear();
                 wanted.restart();
             }
+            Ok(Event::Restored) => wanted.restored(),
             Ok(Event::Apply(raw)) => listed.extend(wanted.apply(&raw, &board)),
             Ok(Event::Delete(raw)) => wanted.delete(&raw, &board),
             Ok(Event::Synced) => {
@@ -319,5 +325,14 @@ mod tests {
         wanted.add("a".into(), ThingId(2));
         wanted.learn("a", ThingId(1), 10, Found::Missing, &board);
         assert_eq!(told(&board), []);
+    }
+
+    #[test]
+    fn versions_count_anew_when_the_store_was_restored() {
+        let (wanted, board) = wanted(&[("a", 1)]);
+        wanted.apply(&raw("a", 9, "new"), &board);
+        wanted.restored();
+        wanted.apply(&raw("a", 3, "old"), &board);
+        assert_eq!(told(&board), [(1, Some("old".into()))]);
     }
 }
