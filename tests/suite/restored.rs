@@ -9,6 +9,7 @@ use crate::harness::condition;
 use crate::harness::eventually;
 use crate::harness::is_running;
 use crate::harness::look;
+use crate::harness::phase;
 use crate::harness::skip;
 use crate::harness::uid;
 use k8s_openapi::api::core::v1::Pod;
@@ -45,6 +46,14 @@ fn image(pod: &Pod) -> Option<&str> {
     Some(&statuses.first()?.image)
 }
 
+fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    statuses.map_or(0, |statuses| statuses.iter().map(|status| status.restart_count).sum())
+}
+
 async fn color_is(test: &Test, wanted: &str) {
     eventually(SOON, &format!("the ConfigMap is {wanted}"), || async {
         let shown = look(test, "reader").await?;
@@ -76,7 +85,16 @@ async fn restored(name: &str, watches: Value) {
         test.create(test.pod(name, json!({}))).await;
         uids.push(uid(&test.running(name).await));
     }
-    test.running("reader").await;
+    let slow = json!({ "annotations": { "mock.outrigger.dev/stopDelay": "20s" } });
+    uids.push(uid(&test
+        .create(test.pod("leaving", json!({ "metadata": slow })))
+        .await));
+    let short = json!({ "annotations": { "mock.outrigger.dev/runTime": "20s" } });
+    let once = json!({ "metadata": short, "spec": { "restartPolicy": "Never" } });
+    uids.push(uid(&test.create(test.pod("once", once)).await));
+    for name in ["reader", "leaving", "once"] {
+        test.running(name).await;
+    }
 
     plane.back_up().await;
     patch(
@@ -93,11 +111,16 @@ async fn restored(name: &str, watches: Value) {
     .await;
     test.delete("deleted", None).await;
     test.gone("deleted", &uids[2]).await;
+    test.pod_until("once", "it has done its work", |pod| phase(pod) == "Succeeded")
+        .await;
+    test.delete("once", None).await;
+    test.gone("once", &uids[4]).await;
     let made = uid(&test.create(test.pod("made", json!({}))).await);
     test.running("made").await;
     put_config_map(&test, "settings", json!({ "data": { "color": "red" } })).await;
     color_is(&test, "red").await;
     spend_revisions(&test).await;
+    test.delete("leaving", None).await;
     plane.restore().await;
 
     // What there is now is what there was then.
@@ -109,6 +132,14 @@ async fn restored(name: &str, watches: Value) {
         .await;
     assert_eq!(uid(&changed), uids[1]);
     assert_eq!(uid(&test.running("deleted").await), uids[2]);
+    test.pod_until("leaving", "it has ended and runs again", |pod| {
+        is_running(pod) && pod.metadata.deletion_timestamp.is_none() && restarts(pod) == 1
+    })
+    .await;
+    let once = test
+        .pod_until("once", "it is known not to run", |pod| phase(pod) == "Failed")
+        .await;
+    assert_eq!(uid(&once), uids[4], "it is not run a second time");
     color_is(&test, "blue").await;
     eventually(
         SOON,
@@ -151,7 +182,7 @@ async fn restored(name: &str, watches: Value) {
     assert_eq!(condition(&node, "OrphanedPods"), None);
     assert!(host.is_running());
     for (uid, count) in backend.counts().await.pods {
-        let creates = if uid == uids[2] { 2 } else { 1 };
+        let creates = if [&uids[2], &uids[3]].contains(&&uid) { 2 } else { 1 };
         assert_eq!(count.creates, creates, "of {uid}");
     }
 }

@@ -146,7 +146,7 @@ pub async fn issue(clients: &Clients, order: &Order) -> Result<Issued, Error> {
                     }
                 }
                 Event::Delete(_) => return Err(Error::Deleted { name: name.clone() }),
-                Event::Restarted | Event::Restored | Event::Synced => {}
+                Event::Restarted | Event::Listed { .. } | Event::Synced => {}
             }
         }
     });

@@ -49,7 +49,7 @@ impl SharedWatch {
     pub async fn next(&mut self) -> (To, Event) {
         let event = self.watch.next().await;
         let to = match &event {
-            Event::Restarted | Event::Restored | Event::Synced => To::All,
+            Event::Restarted | Event::Listed { .. } | Event::Synced => To::All,
             Event::Apply(_) | Event::Delete(_) => self.watch.owner().map_or(To::All, To::One),
         };
         (to, event)
@@ -137,7 +137,7 @@ impl Board {
     fn take_in(&mut self, to: To, event: Event) {
         match (to, event) {
             (_, Event::Restarted) => self.listed.fill(false),
-            (_, Event::Restored) => self.restored = true,
+            (_, Event::Listed { restored, .. }) => self.restored = restored,
             (_, Event::Synced) => {
                 self.restored = false;
                 let missing = self.cells.iter().zip(&self.listed).filter(|(_, listed)| !**listed);
@@ -210,7 +210,7 @@ impl Sight {
             } => loop {
                 match watch.next().await {
                     Event::Restarted => *listed = false,
-                    Event::Restored => *restored = true,
+                    Event::Listed { restored: is, .. } => *restored = is,
                     Event::Apply(object) => {
                         *listed = true;
                         return match std::mem::take(restored) {

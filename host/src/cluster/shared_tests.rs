@@ -77,6 +77,11 @@ fn apply(member: Member, object: String) -> (To, Event) {
 }
 
 const RESTARTED: (To, Event) = (To::All, Event::Restarted);
+const fn listed(version: u64) -> (To, Event) {
+    let restored = false;
+    (To::All, Event::Listed { version, restored })
+}
+
 const SYNCED: (To, Event) = (To::All, Event::Synced);
 
 #[tokio::test]
@@ -88,9 +93,10 @@ async fn members_get_their_own_and_strangers_are_passed_over() {
         + &line("MODIFIED", &object("p", "worker", 14));
     let script = Script::new([list(9, &[strange, b.clone(), a.clone()]), stream, list(14, &[])]);
     let mut watch = script.watch(Owner::Node, &["a", "b"]);
-    let events = take(&mut watch, 6).await;
+    let events = take(&mut watch, 7).await;
     let expected = [
         RESTARTED,
+        listed(9),
         apply(1, b),
         apply(0, a),
         SYNCED,
@@ -113,10 +119,10 @@ async fn a_version_that_is_too_old_is_a_new_list_for_everybody() {
         list(6, &[object("p", "worker", 4)]),
     ]);
     let mut watch = script.watch(Owner::Node, &["a", "b"]);
-    let first = [RESTARTED, apply(0, object("p", "a", 1)), SYNCED];
-    assert_eq!(take(&mut watch, 3).await, first);
+    let first = [RESTARTED, listed(5), apply(0, object("p", "a", 1)), SYNCED];
+    assert_eq!(take(&mut watch, 4).await, first);
     // What a had is gone, which a list of nothing between the two says.
-    assert_eq!(take(&mut watch, 2).await, [RESTARTED, SYNCED]);
+    assert_eq!(take(&mut watch, 3).await, [RESTARTED, listed(6), SYNCED]);
 }
 
 #[tokio::test]
@@ -125,12 +131,14 @@ async fn every_member_is_told_of_lists_and_only_of_its_own_objects() {
     let (tell, mut told) = mpsc::channel(64);
     let feed = tokio::spawn(script.watch(Owner::Node, &["a", "b"]).feed(tell));
     let mut events = Vec::new();
-    while events.len() < 5 {
+    while events.len() < 7 {
         events.push(tokio::time::timeout(SOON, told.recv()).await.unwrap().unwrap());
     }
     let expected = [
         (0, Event::Restarted),
         (1, Event::Restarted),
+        (0, listed(5).1),
+        (1, listed(5).1),
         (1, Event::Apply(Bytes::from(object("p", "b", 1)))),
         (0, Event::Synced),
         (1, Event::Synced),
@@ -149,7 +157,7 @@ async fn nothing_is_asked_for_while_nobody_takes_what_there_is() {
         tokio::task::yield_now().await;
     }
     assert_eq!(script.asked().len(), 1, "the second page can wait");
-    for expected in ["Restarted", "Apply", "Apply", "Synced"] {
+    for expected in ["Restarted", "Listed", "Apply", "Apply", "Synced"] {
         let (_, event) = tokio::time::timeout(SOON, told.recv()).await.unwrap().unwrap();
         assert!(format!("{event:?}").starts_with(expected), "{event:?}");
     }
@@ -205,7 +213,8 @@ fn whatever_was_known_before_a_store_was_restored_is_of_another_time() {
     let [old, new, newer] = ["old", "new", "newer"].map(Bytes::from);
     board.take_in(To::One(0), Event::Apply(old));
     board.take_in(To::All, Event::Restarted);
-    board.take_in(To::All, Event::Restored);
+    let (version, restored) = (30, true);
+    board.take_in(To::All, Event::Listed { version, restored });
     board.take_in(To::One(0), Event::Apply(new));
     board.take_in(To::All, Event::Synced);
     // It is not lost with the object that it came with.

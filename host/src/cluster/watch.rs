@@ -119,15 +119,21 @@ impl Target {
     }
 }
 
-/// What a watch tells. After `Restarted` everything that exists follows as `Apply`, then comes `Synced`: what was known
-/// before and was not applied in between is gone. `Restarted` may come again before `Synced`; then it all starts over.
+/// What a watch tells. After `Restarted`, and `Listed` where versions are numbers, everything that exists follows as `Apply`,
+/// then comes `Synced`: what was known before and was not applied in between is gone. `Restarted` may come again before
+/// `Synced`; then it all starts over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A list begins.
     Restarted,
-    /// The list that has begun is older than what was seen before it was asked for: the store was restored from a backup.
-    /// Versions count anew from here on.
-    Restored,
+    /// The list that has begun is of this version of the store, and nothing in it is older than what was known of it before,
+    /// unless that is higher: an answer to a write may have overtaken the list. Else the store was restored from a backup.
+    Listed {
+        /// The store's version.
+        version: u64,
+        /// It is lower than what was seen before the list was asked for: what was known counts no more, however high.
+        restored: bool,
+    },
     /// The list is complete; from here on events are changes.
     Synced,
     /// An object exists and looks like this: JSON of its own, not shared with other objects. Objects of a list lack
@@ -218,6 +224,8 @@ pub struct Watch {
     position: Option<Position>,
     /// The last stream ended before its time.
     broke: bool,
+    /// A page other than a list's first could not be had.
+    stumbled: bool,
     backoff: Backoff,
     trouble: Option<&'static str>,
     /// Whether the present trouble was reported.
@@ -237,6 +245,7 @@ impl Watch {
             state: State::Lists { token: None },
             position: None,
             broke: false,
+            stumbled: false,
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
             trouble: None,
             reported: false,
@@ -297,20 +306,28 @@ impl Watch {
                     match page {
                         Ok(page) => {
                             self.recovered();
-                            self.broke = false;
-                            let restored = token.is_none() && self.is_ahead_of(&page.version);
+                            (self.broke, self.stumbled) = (false, false);
+                            let restored = self.is_ahead_of(&page.version);
+                            let version = page.version.parse().ok().filter(|_| token.is_none());
                             self.state = State::Handing {
                                 items: page.items.into_iter(),
                                 then: page.then,
                             };
-                            if restored {
-                                self.position = None;
-                                tracing::warn!(watch = %self.target.name,
-                                    "the API server's store was restored from a backup, going on from what it has");
-                                return Ok(Event::Restored);
+                            if let Some(version) = version {
+                                if restored {
+                                    self.position = None;
+                                    tracing::warn!(watch = %self.target.name,
+                                        "the API server's store was restored from a backup, going on from what it has");
+                                }
+                                return Ok(Event::Listed { version, restored });
                             }
                         }
-                        Err(error) => self.failed(error, Retry::List { token })?,
+                        Err(error) => {
+                            // A token of a store that was restored since would fail until that has caught up.
+                            let over = std::mem::replace(&mut self.stumbled, token.is_some());
+                            let token = token.filter(|_| !over);
+                            self.failed(error, Retry::List { token })?;
+                        }
                     }
                 }
                 State::Handing { items, then } => match (items.next(), then) {
@@ -343,7 +360,6 @@ impl Watch {
                 State::Checking { page } => {
                     match page.await.and_then(|reply| Page::read(&reply, self.members.as_deref())) {
                         Ok(page) => {
-                            self.recovered();
                             self.broke = false;
                             self.state = if self.is_ahead_of(&page.version) {
                                 State::Lists { token: None }
@@ -360,7 +376,8 @@ impl Watch {
                         self.state = State::Streaming(Box::new(Stream::new(body)));
                     }
                     Err(error) => {
-                        self.broke = true;
+                        // It may have been started anew.
+                        self.broke |= matches!(error, ApiError::Transport(_) | ApiError::Timeout(_));
                         self.failed(error, Retry::Stream)?;
                     }
                 },

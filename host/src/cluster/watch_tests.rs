@@ -101,6 +101,13 @@ fn object(name: &str, version: u32) -> String {
     format!(r#"{{"metadata":{{"name":"{name}","resourceVersion":"{version}"}}}}"#)
 }
 
+fn listed(version: u64) -> Event {
+    Event::Listed {
+        version,
+        restored: false,
+    }
+}
+
 fn list(version: u32, items: &str) -> String {
     format!(r#"{{"metadata":{{"resourceVersion":"{version}"}},"items":[{items}]}}"#)
 }
@@ -147,13 +154,13 @@ async fn pages_become_one_list_and_the_watch_goes_on_from_it() {
         (200, ""),
     ]);
     let mut watch = script.watch();
-    let events = take(&mut watch, 6).await;
+    let events = take(&mut watch, 7).await;
     assert_eq!(
-        events[..4],
-        [Event::Restarted, apply("a", 1), apply("b", 2), Event::Synced]
+        events[..5],
+        [Event::Restarted, listed(5), apply("a", 1), apply("b", 2), Event::Synced]
     );
-    assert_eq!(events[4], apply("c", 6));
-    assert_eq!(events[5], Event::Delete(Bytes::from(object("a", 10))));
+    assert_eq!(events[5], apply("c", 6));
+    assert_eq!(events[6], Event::Delete(Bytes::from(object("a", 10))));
     // The stream ended: it goes on from the last version seen.
     let _ = tokio::time::timeout(Duration::from_secs(1), watch.next()).await;
     let asked = script.asked();
@@ -176,8 +183,8 @@ async fn a_bookmark_moves_the_place_to_go_on_from() {
     ]);
     let mut watch = script.watch();
     assert_eq!(
-        take(&mut watch, 3).await,
-        [Event::Restarted, Event::Synced, apply("a", 78)]
+        take(&mut watch, 4).await,
+        [Event::Restarted, listed(5), Event::Synced, apply("a", 78)]
     );
     assert!(script.asked()[3].contains("resourceVersion=77"), "{:?}", script.asked());
 }
@@ -199,10 +206,10 @@ async fn what_is_too_old_is_listed_again() {
         (200, &list("c")),
     ]);
     let mut watch = script.watch();
-    let round = |name| [Event::Restarted, apply(name, 1), Event::Synced];
-    assert_eq!(take(&mut watch, 3).await, round("a"));
-    assert_eq!(take(&mut watch, 3).await, round("b"));
-    assert_eq!(take(&mut watch, 3).await, round("c"));
+    let round = |name| [Event::Restarted, listed(5), apply(name, 1), Event::Synced];
+    assert_eq!(take(&mut watch, 4).await, round("a"));
+    assert_eq!(take(&mut watch, 4).await, round("b"));
+    assert_eq!(take(&mut watch, 4).await, round("c"));
     assert!(!watch.in_trouble(), "an old version is no trouble");
 }
 
@@ -220,20 +227,33 @@ async fn a_store_that_was_restored_is_listed_again() {
     ]);
     let mut watch = script.watch();
     assert_eq!(
-        take(&mut watch, 9).await,
+        take(&mut watch, 10).await,
         [
             Event::Restarted,
+            listed(50),
             apply("a", 40),
             Event::Synced,
             apply("b", 60),
             Event::Restarted,
-            Event::Restored,
+            Event::Listed {
+                version: 30,
+                restored: true
+            },
             apply("a", 20),
             Event::Synced,
             apply("c", 31),
         ]
     );
-    let _ = tokio::time::timeout(Duration::from_secs(1), watch.next()).await;
+    let resumed = async {
+        while script.asked().len() < 8 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let resumed = tokio::time::timeout(Duration::from_secs(30), resumed);
+    tokio::select! {
+        event = watch.next() => panic!("{event:?}"),
+        resumed = resumed => resumed.expect("it goes on"),
+    }
     let asked = script.asked();
     assert_eq!(asked[2..5], ["/things?limit=1", "/things?limit=1", "/things?limit=500"]);
     assert!(asked[5].contains("resourceVersion=30"), "{asked:?}");
@@ -247,8 +267,36 @@ async fn a_store_that_was_restored_is_listed_again() {
 async fn a_list_that_is_older_than_the_one_before_is_of_a_restored_store() {
     let script = Script::new(&[(200, &list(50, "")), (410, "{}"), (200, &list(30, ""))]);
     let mut watch = script.watch();
-    let events = take(&mut watch, 5).await;
-    assert_eq!(events[2..], [Event::Restarted, Event::Restored, Event::Synced]);
+    let events = take(&mut watch, 6).await;
+    let restored = Event::Listed {
+        version: 30,
+        restored: true,
+    };
+    assert_eq!(events[3..], [Event::Restarted, restored, Event::Synced]);
+}
+
+/// The token names a version, too, which may be one that is yet to come.
+#[tokio::test]
+async fn a_page_that_fails_twice_is_of_a_list_that_is_started_over() {
+    let first = format!(r#"{{"metadata":{{"continue":"t"}},"items":[{}]}}"#, object("a", 1));
+    let script = Script::new(&[
+        (200, &first),
+        (500, "{}"),
+        (500, "{}"),
+        (200, &list(5, &object("b", 2))),
+    ]);
+    let mut watch = script.watch();
+    assert_eq!(
+        take(&mut watch, 6).await,
+        [
+            Event::Restarted,
+            apply("a", 1),
+            Event::Restarted,
+            listed(5),
+            apply("b", 2),
+            Event::Synced
+        ]
+    );
 }
 
 #[tokio::test]
@@ -293,11 +341,12 @@ async fn a_token_that_is_too_old_starts_the_list_over() {
     ]);
     let mut watch = script.watch();
     assert_eq!(
-        take(&mut watch, 5).await,
+        take(&mut watch, 6).await,
         [
             Event::Restarted,
             apply("a", 1),
             Event::Restarted,
+            listed(5),
             apply("b", 2),
             Event::Synced
         ]
@@ -309,9 +358,9 @@ async fn a_stream_that_makes_no_sense_is_not_trusted() {
     let list = r#"{"metadata":{"resourceVersion":"5"},"items":[]}"#;
     let script = Script::new(&[(200, list), (200, "{\"type\":\"ADDED\",\n"), (200, list)]);
     let mut watch = script.watch();
-    let synced = [Event::Restarted, Event::Synced];
-    assert_eq!(take(&mut watch, 2).await, synced);
-    assert_eq!(take(&mut watch, 2).await, synced);
+    let synced = [Event::Restarted, listed(5), Event::Synced];
+    assert_eq!(take(&mut watch, 3).await, synced);
+    assert_eq!(take(&mut watch, 3).await, synced);
 }
 
 #[tokio::test]
@@ -325,13 +374,12 @@ async fn losing_patience_loses_nothing() {
             ),
         ),
         (500, "{}"),
-        (200, &list(5, "")),
         (200, &(line("ADDED", "b", 6) + &line("ADDED", "c", 7))),
     ]);
     let mut watch = script.watch();
     let mut events = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(30);
-    while events.len() < 5 {
+    while events.len() < 6 {
         assert!(Instant::now() < deadline, "{events:?}");
         tokio::select! {
             biased;
@@ -341,11 +389,12 @@ async fn losing_patience_loses_nothing() {
     }
     let expected = [
         Event::Restarted,
+        listed(5),
         apply("a", 1),
         Event::Synced,
         apply("b", 6),
         apply("c", 7),
     ];
     assert_eq!(events, expected);
-    assert_eq!(script.asked().len(), 4, "{:?}", script.asked());
+    assert_eq!(script.asked().len(), 3, "{:?}", script.asked());
 }

@@ -38,6 +38,10 @@ impl PodController {
             {
                 return self.await_settling(uid);
             }
+            if entry.strange_since.is_some() && entry.backend == Backend::Absent {
+                let provider = self.nodes[entry.node].provider;
+                return self.providers[provider].list_by(now);
+            }
             if entry.standing == Standing::Unjudged && entry.object == Object::There && entry.deletion.is_none() {
                 if self.judge(uid) {
                     continue;

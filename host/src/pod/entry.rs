@@ -163,6 +163,11 @@ pub struct Entry {
     pub version: u64,
     /// The API server's store was restored from a backup, and this version is of the time before.
     pub restored: bool,
+    /// Its object as that store has it, when it is on its way out: it begins anew once this end has come.
+    pub comes_back: Option<Box<Bytes>>,
+    /// When it was first seen, while the host was acting: a pod that has run already, as after a store was restored. Whether
+    /// its provider has it the next list tells.
+    pub strange_since: Option<Instant>,
     pub generation: i64,
     pub object: Object,
     pub deletion: Option<Deletion>,
@@ -245,6 +250,8 @@ impl Entry {
             record: Record::default(),
             version: 0,
             restored: false,
+            comes_back: None,
+            strange_since: None,
             generation: 0,
             object: Object::There,
             deletion: None,
@@ -307,6 +314,18 @@ impl Entry {
         self.object == Object::Lost
     }
 
+    /// Whether somebody has asked for its end.
+    pub fn is_leaving(&self) -> bool {
+        self.deletion.is_some() || self.object == Object::Gone
+    }
+
+    /// A list of that version of the store shows the object in this one. Older than what was known before the list was made it
+    /// can only be in a store that was restored from a backup, and went on from a higher version than all.
+    pub fn compare_listed(&mut self, resource_version: &str, listed_at: u64) {
+        let version = version_of(resource_version);
+        self.restored |= version != 0 && version < self.version && self.version <= listed_at;
+    }
+
     /// Whether a state of that version brings nothing new.
     pub fn knows(&self, resource_version: &str) -> bool {
         let version = version_of(resource_version);
@@ -323,6 +342,9 @@ impl Entry {
         let restored = std::mem::take(&mut self.restored);
         if restored {
             // What was learnt of it since is not so any more.
+            if self.is_leaving() {
+                self.backend = Backend::Absent;
+            }
             (self.object, self.deletion) = (Object::There, None);
             (self.end_recorded, self.deleted) = (false, false);
         }
@@ -333,8 +355,11 @@ impl Entry {
             self.supply = Supply::Due;
         }
         if restored {
-            // It may have a manifest of the time that is gone, under whatever number.
+            // It may have a manifest of the time that is gone, under whatever number; or be about to take it.
             self.taken_generation = self.taken_generation.map(|_| self.generation - 1);
+            if let Some(call) = &mut self.call {
+                call.generation = self.generation - 1;
+            }
         }
         let labels = head.metadata.labels_hash();
         if labels != self.labels {
@@ -379,13 +404,23 @@ impl Entry {
         if report.gone {
             // A stop that is under way will say the same.
             let expected = self.deletion.is_some() || self.object == Object::Gone;
-            self.backend = if expected { Backend::Removed } else { Backend::Vanished };
+            let ended = self.effective_backend() == Backend::Ended;
+            self.backend = if expected || ended {
+                Backend::Removed
+            } else {
+                Backend::Vanished
+            };
             self.taken_generation = None;
             self.given = None;
             self.supply = Supply::Due;
             self.present_since = None;
             // What was reported before that counts no more, whenever it comes.
-            (self.reported, self.all_ended) = (Some(report.sequence.saturating_sub(1)), false);
+            self.reported = Some(report.sequence.saturating_sub(1));
+            if ended {
+                // How it has ended holds, and may not be recorded yet.
+                return Ingested::Same;
+            }
+            self.all_ended = false;
             return Ingested::New {
                 before: self.record.set_report(None),
             };
@@ -440,10 +475,11 @@ impl Entry {
             Api::Live
         };
         let making = self.call.as_ref().is_some_and(|call| call.kind == CallKind::Create);
+        let ends = matches!(api, Api::Deleting { .. } | Api::Gone);
         let backend = match self.effective_backend() {
             // Not there as far as is known, and perhaps a moment later: if its object went first, and this process
-            // then died, nobody would know of it any more.
-            Backend::Absent | Backend::Vanished if making && matches!(api, Api::Deleting { .. }) => Backend::Present,
+            // then died, nobody would know of it any more. What a create that failed has left the stop finds out.
+            Backend::Absent | Backend::Vanished if ends && (making || self.trouble.is_some()) => Backend::Present,
             known => known,
         };
         let admission = match self.standing {
@@ -588,10 +624,16 @@ mod tests {
         assert!(apply(&mut entry, 50, 3, deleting));
         entry.taken_generation = Some(3);
         (entry.standing, entry.end_recorded, entry.object) = (Standing::Accepted, true, Object::Gone);
+        assert!(entry.is_leaving());
         assert!(!apply(&mut entry, 30, 2, ""));
         assert!(entry.deletion.is_some() && entry.standing == Standing::Accepted);
 
-        entry.restored = true;
+        entry.compare_listed("30", 40);
+        assert!(!entry.restored, "an answer may have overtaken the list");
+        entry.compare_listed("50", 60);
+        assert!(!entry.restored, "it is as it was");
+        entry.compare_listed("30", 60);
+        assert!(entry.restored);
         assert!(
             apply(&mut entry, 30, 3, ""),
             "even if its generation has the same number"
@@ -602,6 +644,51 @@ mod tests {
         assert!(!apply(&mut entry, 30, 3, ""), "that was once");
         assert!(!apply(&mut entry, 29, 2, ""));
         assert!(apply(&mut entry, 31, 3, deleting) && entry.deletion.is_some());
+    }
+
+    #[test]
+    fn what_a_create_that_failed_has_left_is_stopped_before_its_object_goes() {
+        let deleting = r#","deletionTimestamp":"2026-11-30T00:00:00Z","deletionGracePeriodSeconds":7"#;
+        let mut entry = entry();
+        apply(&mut entry, 1, 1, "");
+        entry.trouble = Some("unable to create pod: Timeout".into());
+        assert_eq!(entry.facts(Instant::now(), false).backend, Backend::Absent);
+        apply(&mut entry, 2, 1, deleting);
+        assert_eq!(entry.facts(Instant::now(), false).backend, Backend::Present);
+        entry.object = Object::Gone;
+        assert_eq!(entry.facts(Instant::now(), false).backend, Backend::Present);
+        entry.backend = Backend::Removed;
+        assert_eq!(entry.facts(Instant::now(), false).backend, Backend::Removed);
+    }
+
+    #[test]
+    fn how_a_pod_has_ended_holds_though_the_backend_loses_it_before_that_is_recorded() {
+        let mut entry = entry();
+        entry.restart_policy_never = true;
+        let ended: ContainerReport = serde_json::from_value(serde_json::json!({
+            "name": "app", "ready": false, "started": false, "restart_count": 0, "image": "", "image_id": "", "container_id": "",
+            "state": { "is": "terminated", "exit_code": 0, "reason": "Completed", "message": "", "finished_at": 1 },
+        }))
+        .unwrap();
+        let identity = PodIdentity::clone(&entry.identity);
+        let gone = |sequence| PodReport {
+            sequence,
+            ..PodReport::gone(identity.clone())
+        };
+        let said = |sequence| PodReport {
+            gone: false,
+            containers: vec![ended.clone()],
+            ..gone(sequence)
+        };
+        entry.ingest(said(1));
+        assert!(matches!(entry.ingest(gone(2)), Ingested::Same));
+        assert_eq!(entry.backend, Backend::Removed);
+        assert_eq!(entry.record.report().map(|report| report.containers.len()), Some(1));
+
+        let mut runs_again = self::entry();
+        runs_again.ingest(said(1));
+        assert!(matches!(runs_again.ingest(gone(2)), Ingested::New { before: Some(_) }));
+        assert_eq!(runs_again.backend, Backend::Vanished);
     }
 
     #[test]

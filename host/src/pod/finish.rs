@@ -138,7 +138,8 @@ impl PodController {
             entry.call_retry.clear();
             entry.taken_generation = Some(generation);
             entry.resize = Some(ResizeOutcome::Done);
-            if entry.backend == Backend::Vanished {
+            // Unless it has vanished since.
+            if entry.backend == Backend::Vanished && entry.reported.is_none_or(|known| known < report.sequence) {
                 entry.backend = Backend::Absent;
             }
         }

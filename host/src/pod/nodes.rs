@@ -32,6 +32,8 @@ pub struct Node {
     pub synced: bool,
     /// UIDs seen in a list that is not complete yet.
     pub listing: Option<HashSet<Uid>>,
+    /// The store's version in that list; 0 where it has none.
+    pub listed_at: u64,
     /// The provider epoch with which backend and API were compared; pods are acted on only while it is the present one.
     pub compared: Option<u64>,
     /// When calls of an earlier process that are still on their way have had time to arrive.
@@ -76,6 +78,7 @@ impl Node {
             confirmed: None,
             synced: false,
             listing: None,
+            listed_at: 0,
             compared: None,
             settles_at: None,
             settled: false,

@@ -32,9 +32,10 @@ const DEPARTED: Duration = Duration::from_secs(300);
 impl PodController {
     pub(super) fn observe(&mut self, node: NodeIndex, event: Event) {
         match event {
-            Event::Restarted => self.nodes[node].listing = Some(HashSet::new()),
-            Event::Restored => {
-                for uid in &self.nodes[node].pods {
+            Event::Restarted => (self.nodes[node].listing, self.nodes[node].listed_at) = (Some(HashSet::new()), 0),
+            Event::Listed { version, restored } => {
+                self.nodes[node].listed_at = version;
+                for uid in self.nodes[node].pods.iter().filter(|_| restored) {
                     if let Some(entry) = self.pods.get_mut(uid) {
                         entry.restored = true;
                     }
@@ -69,17 +70,28 @@ impl PodController {
     /// Takes over an object of the API; returns its UID.
     fn apply(&mut self, node: NodeIndex, raw: &[u8]) -> Option<Uid> {
         if let Some(key) = view::key(raw)
-            && let Some((uid, entry)) = self.pods.get_key_value(&*key.uid)
-            && entry.knows(&key.resource_version)
+            && let Some((uid, _)) = self.pods.get_key_value(&*key.uid)
         {
             let uid = uid.clone();
-            if let Some(entry) = self.pods.get_mut(&uid)
-                && entry.object == Object::Lost
-            {
-                entry.found();
-                self.enqueue(&uid);
+            let listed_at = self.nodes[node].listing.as_ref().map(|_| self.nodes[node].listed_at);
+            let entry = self.pods.get_mut(&uid)?;
+            if let Some(listed_at) = listed_at {
+                entry.compare_listed(&key.resource_version, listed_at);
             }
-            return Some(uid);
+            if entry.knows(&key.resource_version) {
+                if entry.object == Object::Lost {
+                    entry.found();
+                    self.enqueue(&uid);
+                }
+                return Some(uid);
+            }
+            if entry.restored && entry.is_leaving() && self.nodes[node].owned && !is_deleting(raw) {
+                // What is left of it ends first, as it was told to; then it begins anew.
+                self.gone(&uid);
+                let entry = self.pods.get_mut(&uid)?;
+                entry.comes_back = Some(Box::new(Bytes::copy_from_slice(raw)));
+                return Some(uid);
+            }
         }
         let now = Instant::now();
         let head = match view::head(raw) {
@@ -105,7 +117,11 @@ impl PodController {
         };
         let entry = self.pods.get_mut(&uid)?;
         let due = entry.overdue_at;
+        let new = entry.version == 0;
         if entry.apply(raw, &head, now) {
+            if new && head.status.start_time.is_some() && self.nodes[node].stage() == Stage::Active {
+                entry.strange_since = Some(now);
+            }
             if let Some(at) = entry.overdue_at.filter(|at| due != Some(*at)) {
                 self.enqueue_at(at, &uid);
             }
@@ -137,6 +153,9 @@ impl PodController {
         self.names.remove(namespace, name, uid);
         let successors = self.names.of(namespace, name).to_vec();
         successors.iter().for_each(|uid| self.enqueue(uid));
+        if let Some(raw) = entry.comes_back {
+            self.apply(entry.node, &raw);
+        }
     }
 
     /// Whether an older pod of the same name on the same node has not ended yet.
@@ -190,6 +209,7 @@ impl PodController {
     /// The API object is gone.
     pub(super) fn gone(&mut self, uid: &Uid) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
+        entry.comes_back = None;
         if entry.object == Object::Gone {
             return;
         }
@@ -383,6 +403,9 @@ impl PodController {
                     Some(report) => self.adopt(uid, PodReport::clone(report)),
                     None => self.missed(uid, began),
                 }
+                if let Some(entry) = self.pods.get_mut(uid) {
+                    entry.strange_since = entry.strange_since.filter(|since| *since >= began);
+                }
                 if first && let Some(entry) = self.pods.get_mut(uid) {
                     // Whatever this provider has of it may be of another time.
                     (entry.supply, entry.given) = (Supply::Due, None);
@@ -469,6 +492,11 @@ impl PodController {
             );
         }
     }
+}
+
+/// Whether somebody has asked for the end of an object.
+fn is_deleting(raw: &[u8]) -> bool {
+    view::head(raw).is_ok_and(|head| head.metadata.deletion_timestamp.is_some())
 }
 
 /// Whether a container of the pod has ever run, by what the API server says.

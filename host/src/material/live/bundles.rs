@@ -104,7 +104,7 @@ impl Bundles {
         loop {
             match watch.try_next().await {
                 Ok(Event::Restarted) => listed = Some(HashSet::new()),
-                Ok(Event::Restored) => {}
+                Ok(Event::Listed { .. }) => {}
                 Ok(Event::Apply(raw)) => {
                     let Some((name, bundle)) = read(&raw) else { continue };
                     if let Some(listed) = &mut listed {

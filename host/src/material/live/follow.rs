@@ -174,7 +174,7 @@ impl<T: Content> Follower<T> {
             let event = watch.try_next().await;
             match event {
                 Ok(Event::Restarted) => listed = false,
-                Ok(Event::Restored) => {}
+                Ok(Event::Listed { .. }) => {}
                 Ok(Event::Apply(raw)) => {
                     listed = true;
                     self.seen(&raw);

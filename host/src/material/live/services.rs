@@ -97,7 +97,7 @@ impl Services {
         loop {
             match watch.try_next().await {
                 Ok(Event::Restarted) => listed = Some(HashSet::new()),
-                Ok(Event::Restored) => {}
+                Ok(Event::Listed { .. }) => {}
                 Ok(Event::Apply(raw)) => {
                     let key = self.apply(&raw);
                     if let Some(listed) = &mut listed {

@@ -77,9 +77,12 @@ impl<T: Content> Wanted<T> {
         self.slots().values_mut().for_each(|slot| slot.late = false);
     }
 
-    /// Versions count anew.
-    fn restored(&self) {
-        self.slots().values_mut().for_each(|slot| slot.version = 0);
+    /// A list is of this version: what it shows is at least as new as what was known, unless that is newer than the list, or
+    /// of a store that was restored since.
+    fn listed_at(&self, version: u64, restored: bool) {
+        let mut slots = self.slots();
+        let known = slots.values_mut().filter(|slot| restored || slot.version <= version);
+        known.for_each(|slot| slot.version = 0);
     }
 
     /// Takes over an object, unless nobody wants it; returns its name in that case.
@@ -191,7 +194,7 @@ pub async fn follow<T: Content>(
                 listed.clear();
                 wanted.restart();
             }
-            Ok(Event::Restored) => wanted.restored(),
+            Ok(Event::Listed { version, restored }) => wanted.listed_at(version, restored),
             Ok(Event::Apply(raw)) => listed.extend(wanted.apply(&raw, &board)),
             Ok(Event::Delete(raw)) => wanted.delete(&raw, &board),
             Ok(Event::Synced) => {
@@ -331,7 +334,15 @@ mod tests {
     fn versions_count_anew_when_the_store_was_restored() {
         let (wanted, board) = wanted(&[("a", 1)]);
         wanted.apply(&raw("a", 9, "new"), &board);
-        wanted.restored();
+        wanted.listed_at(8, false);
+        wanted.apply(&raw("a", 3, "old"), &board);
+        assert_eq!(told(&board), [(1, Some("new".into()))], "it came after the list");
+        wanted.listed_at(8, true);
+        wanted.apply(&raw("a", 3, "old"), &board);
+        assert_eq!(told(&board), [(1, Some("old".into()))]);
+        // With a bump of revisions the list is newer than all, and what is in it is old.
+        wanted.apply(&raw("a", 9, "new"), &board);
+        wanted.listed_at(1_000_000, false);
         wanted.apply(&raw("a", 3, "old"), &board);
         assert_eq!(told(&board), [(1, Some("old".into()))]);
     }
