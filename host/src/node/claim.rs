@@ -169,17 +169,16 @@ impl Claim {
         let read = self.send(raw::get(&self.path())?).await;
         let seen = match read {
             Ok(object) => Some(Seen::update(self.seen.take(), Lease::read(object), Instant::now())),
-            Err(ApiError::NotFound(_)) => None,
+            // Somebody deleted it. Its holder acts until it finds out, and makes it anew then.
+            Err(ApiError::NotFound(_)) => {
+                let seen = self.seen.take();
+                let is_held = matches!(self.decide(seen.as_ref()), Action::Wait { .. });
+                seen.filter(|_| is_held)
+            }
             Err(error) => return Err(error),
         };
         self.seen.clone_from(&seen);
-        let action = lease::decide(
-            seen.as_ref(),
-            &self.holder,
-            self.timing.duration,
-            Instant::now(),
-            |holder| self.instance.same_machine_and_gone(holder),
-        );
+        let action = self.decide(seen.as_ref());
         match (action, seen) {
             (Action::Wait { holder, until }, _) => Ok(State::Waits { holder, until }),
             (Action::Create, _) | (_, None) => {
@@ -201,6 +200,12 @@ impl Claim {
             }
             (Action::Renew, Some(seen)) => self.put(seen.lease).await,
         }
+    }
+
+    fn decide(&self, seen: Option<&Seen>) -> Action {
+        lease::decide(seen, &self.holder, self.timing.duration, Instant::now(), |holder| {
+            self.instance.same_machine_and_gone(holder)
+        })
     }
 
     /// Writes our claim over the version that was read.

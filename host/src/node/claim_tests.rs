@@ -263,6 +263,21 @@ async fn a_deleted_lease_is_made_again_and_follows_its_node() {
 }
 
 #[tokio::test]
+async fn a_deleted_lease_is_its_holders_until_it_would_have_run_out() {
+    let store = Store::default();
+    let first = Host::start(&store, AtEnd::Release);
+    first.holds().await;
+    let second = Host::start(&store, AtEnd::Release);
+    second
+        .reaches(|now| matches!(now, Ownership::Waiting { holder: Some(_) }))
+        .await;
+    first.cut.store(true, Ordering::SeqCst);
+    store.remove();
+    second.holds().await;
+    assert!(!first.handle.may_act(), "it could not know");
+}
+
+#[tokio::test]
 async fn a_lease_without_a_node_does_not_stay() {
     let store = Store::default();
     let host = Host::start(&store, AtEnd::Release);
