@@ -89,17 +89,7 @@ impl ControlPlane {
 
     /// Kills a component (`kube-apiserver`, `etcd`) with signal 9 and waits until it is back.
     pub async fn crash(&self, component: &str) {
-        let output = tokio::process::Command::new(script())
-            .args(["restart", "--signal", "KILL", "--dir"])
-            .arg(&self.directory)
-            .arg(component)
-            .output();
-        let output = output.await.unwrap();
-        assert!(
-            output.status.success(),
-            "{component} did not come back: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        self.call(&["restart", "--signal", "KILL"], component).await;
     }
 
     /// Keeps a copy of etcd's data, for which API server and etcd stop for a moment.
@@ -117,27 +107,28 @@ impl ControlPlane {
     }
 
     async fn without_store(&self, script: &str) {
-        self.verb("stop", "kube-apiserver").await;
-        self.verb("stop", "etcd").await;
+        self.call(&["stop"], "kube-apiserver").await;
+        self.call(&["stop"], "etcd").await;
         let copied = tokio::process::Command::new("sh")
             .args(["-c", script])
             .current_dir(&self.directory)
             .status();
         assert!(copied.await.unwrap().success(), "{script}");
-        self.verb("start", "etcd").await;
-        self.verb("start", "kube-apiserver").await;
+        self.call(&["start"], "etcd").await;
+        self.call(&["start"], "kube-apiserver").await;
     }
 
-    async fn verb(&self, verb: &str, component: &str) {
+    async fn call(&self, verb: &[&str], component: &str) {
         let output = tokio::process::Command::new(script())
-            .args([verb, "--dir"])
+            .args(verb)
+            .arg("--dir")
             .arg(&self.directory)
             .arg(component)
             .output();
         let output = output.await.unwrap();
         assert!(
             output.status.success(),
-            "unable to {verb} {component}: {}",
+            "unable to {verb:?} {component}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
     }
