@@ -48,7 +48,9 @@ impl PodController {
                 }
                 return;
             }
-            let facts = entry.facts(now, self.has_predecessor(uid, entry));
+            // Only one that may be made waits for another.
+            let unmade = matches!(entry.backend, Backend::Absent | Backend::Vanished);
+            let facts = entry.facts(now, unmade && self.has_predecessor(uid, entry));
             let calling = entry.call.is_some();
             if entry.supplied {
                 self.release_if_done(uid, &facts);

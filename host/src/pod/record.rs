@@ -17,8 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What has not changed for so long is packed.
-const REST: Duration = Duration::from_secs(1);
+/// What has not changed for so long is packed. Long enough for the steps of a pod that goes to follow each other while many
+/// go at once: to be packed in between would cost it more than all of them.
+const REST: Duration = Duration::from_secs(5);
 /// Pods of a template leave a tenth.
 const LIKENESS: Likeness = Likeness { close: 15, like: 33 };
 
