@@ -165,6 +165,7 @@ impl NodeAgent {
             trouble: None,
             describe_again: true,
             describe_trouble: false,
+            address_trouble: false,
             images: None,
             next_images: Some(Instant::now()),
             repaired_at: None,
@@ -229,6 +230,7 @@ struct Work {
     trouble: Option<&'static str>,
     describe_again: bool,
     describe_trouble: bool,
+    address_trouble: bool,
     /// `status.images`, once the provider has told.
     images: Option<Vec<Value>>,
     /// When it is asked for them next; `None`: it can't tell.
@@ -380,6 +382,8 @@ impl Work {
 
     /// Makes the requests that are missing.
     async fn act(&mut self) {
+        // Pods wait for it, and nothing is written for it.
+        self.find_address().await;
         let now = Instant::now();
         let report_due = now >= self.next_report;
         if report_due {
@@ -404,7 +408,6 @@ impl Work {
         if healthy {
             self.describe().await;
         }
-        self.find_address().await;
         match &self.state {
             State::Unseen => {}
             State::Absent => self.create(&verdict).await,
@@ -472,9 +475,13 @@ impl Work {
         if self.address.is_none() {
             match facts::local_address(&self.server).await {
                 Ok(address) => self.address = Some(address),
-                Err(error) => {
-                    tracing::debug!(node = %self.config.node.name, %error, "unable to find the node's address");
+                Err(error) if !self.address_trouble => {
+                    self.address_trouble = true;
+                    tracing::warn!(node = %self.config.node.name, %error,
+                        "unable to find the node's address, for which its pods wait: retrying; \
+                         nodes[].address in the configuration says it");
                 }
+                Err(_) => {}
             }
         }
         let addresses: Vec<IpAddr> = self.address.into_iter().collect();

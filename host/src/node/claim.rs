@@ -158,6 +158,8 @@ impl Claim {
                         Err(_) => std::future::pending().await,
                     },
                 }
+                // A process that was stopped, or a machine that slept, has not noticed.
+                self.check_tenure();
                 let outcome = self.put(lease).await;
                 self.settle(outcome).await;
             }

@@ -211,6 +211,21 @@ async fn a_host_that_comes_back_before_anybody_else_goes_on() {
 }
 
 #[tokio::test]
+async fn a_tenure_that_ended_unnoticed_is_another_one_afterwards() {
+    let store = Store::default();
+    let host = Host::start(&store, AtEnd::Release);
+    host.holds().await;
+    let mut ownership = host.handle.ownership();
+    ownership.mark_unchanged();
+    let before = host.handle.tenure();
+    // As after a machine has slept.
+    host.handle.shared.tenure.end();
+    tokio::time::timeout(SOON, ownership.changed()).await.unwrap().unwrap();
+    host.holds().await;
+    assert_eq!(host.handle.tenure(), before + 1);
+}
+
+#[tokio::test]
 async fn a_plain_kubelets_lease_is_waited_for_and_then_taken() {
     let store = Store::default();
     let kubelet = json!({

@@ -138,6 +138,11 @@ impl NodeHandle {
         self.shared.tenure.holds()
     }
 
+    /// Which of this host's tenures it is: it changes with each that begins, also where one had ended before anybody noticed.
+    pub fn tenure(&self) -> u64 {
+        self.shared.tenure.count()
+    }
+
     /// UID of the Node object, once it is registered.
     pub fn uid(&self) -> Option<String> {
         self.shared.uid.borrow().clone()

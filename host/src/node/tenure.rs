@@ -31,18 +31,27 @@ impl std::ops::Add<Duration> for BootTime {
 #[derive(Debug, Default)]
 pub(super) struct Tenure {
     until_nanos: AtomicU64,
+    count: AtomicU64,
 }
 
 impl Tenure {
     /// Holds for `span` from `from`, which is taken *before* the renewal is sent: other hosts count from when they see
     /// it, which is later.
     pub(super) fn extend(&self, from: BootTime, span: Duration) {
+        if !self.holds() {
+            self.count.fetch_add(1, Ordering::AcqRel);
+        }
         let until = u64::try_from((from + span).0.as_nanos()).unwrap_or(u64::MAX);
         self.until_nanos.store(until, Ordering::Release);
     }
 
     pub(super) fn end(&self) {
         self.until_nanos.store(0, Ordering::Release);
+    }
+
+    /// Which one it is: another one than before if it had ended meanwhile, whether anybody noticed or not.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 
     /// What is left of it.
@@ -67,12 +76,17 @@ mod tests {
         let now = BootTime::now();
         tenure.extend(now, Duration::from_secs(40));
         assert!(tenure.holds());
+        assert_eq!(tenure.count(), 1);
+        tenure.extend(now, Duration::from_secs(40));
+        assert_eq!(tenure.count(), 1, "it is the same one");
         assert!(tenure.left() <= Duration::from_secs(40));
         tenure.extend(
             BootTime(now.0.saturating_sub(Duration::from_secs(40))),
             Duration::from_secs(40),
         );
         assert!(!tenure.holds(), "what was sent 40 s ago no longer counts");
+        tenure.extend(now, Duration::from_secs(40));
+        assert_eq!(tenure.count(), 2);
     }
 
     #[test]

@@ -196,7 +196,11 @@ impl PodHandle {
 pub(super) struct Gate {
     pub(super) node: NodeIndex,
     pub(super) owned: bool,
+    /// By which tenure.
+    pub(super) tenure: u64,
     pub(super) epoch: Option<u64>,
+    /// Its address is known.
+    pub(super) addressed: bool,
     /// The digest by which an operator has confirmed an orphan sweep.
     pub(super) confirmed: Option<String>,
 }
@@ -545,7 +549,8 @@ async fn follow_pods(mut watch: Watch, node: NodeIndex, tell: mpsc::Sender<(Node
     }
 }
 
-/// Tells whenever something that gates the node has changed: who holds it, its provider's state, a confirmation.
+/// Tells whenever something that gates the node has changed: who holds it, its provider's state, whether its address is
+/// known, a confirmation.
 async fn follow_gates(
     handle: NodeHandle,
     mut provider: tokio::sync::watch::Receiver<State>,
@@ -553,6 +558,7 @@ async fn follow_gates(
     tell: mpsc::Sender<Gate>,
 ) {
     let (mut ownership, mut annotations) = (handle.ownership(), handle.annotations());
+    let mut addresses = handle.watch_addresses();
     let mut told = None;
     loop {
         let owned = matches!(*ownership.borrow_and_update(), Ownership::Held);
@@ -561,13 +567,17 @@ async fn follow_gates(
             _ => None,
         };
         let confirmed = annotations.borrow_and_update().get(super::orphans::CONFIRM).cloned();
-        let gate = (owned, epoch, confirmed.clone());
+        let addressed = !addresses.borrow_and_update().is_empty();
+        let tenure = handle.tenure();
+        let gate = (owned, tenure, epoch, addressed, confirmed.clone());
         if told.as_ref() != Some(&gate) {
             if tell
                 .send(Gate {
                     node,
                     owned,
+                    tenure,
                     epoch,
+                    addressed,
                     confirmed,
                 })
                 .await
@@ -581,6 +591,7 @@ async fn follow_gates(
             changed = ownership.changed() => changed,
             changed = provider.changed() => changed,
             changed = annotations.changed() => changed,
+            changed = addresses.changed() => changed,
         };
         if changed.is_err() {
             return;

@@ -183,6 +183,10 @@ pub struct Entry {
     pub reported: Option<u64>,
     /// None of its containers runs, by that report, and each of the regular ones has.
     pub all_ended: bool,
+    /// And none of them is started again, by policies and exit codes.
+    pub stays_ended: bool,
+    /// It had ended so before `activeDeadlineSeconds` had passed: they count no more, however late that is recorded.
+    pub ended_in_time: bool,
     /// Since when it is known to be in the backend: a list that began earlier says nothing about it.
     pub present_since: Option<Instant>,
     /// It was there before this host could call its provider, which did not have it: a call of an earlier process may
@@ -262,6 +266,8 @@ impl Entry {
             backend: Backend::Absent,
             reported: None,
             all_ended: false,
+            stays_ended: false,
+            ended_in_time: false,
             present_since: None,
             inherited: false,
             taken_generation: None,
@@ -303,10 +309,12 @@ impl Entry {
         }
     }
 
-    /// Whether its backend has, or may have, something of it whose end nobody has asked for.
+    /// Whether its backend has, or may have, something of it whose end nobody has asked for. Of what is finished nobody asks
+    /// for it: the API server deletes that at once.
     pub fn runs_unasked(&self) -> bool {
+        let finished = self.phase.is_terminal() && self.effective_backend() == Backend::Ended;
         let has = matches!(self.backend, Backend::Present | Backend::Ended) || self.call.is_some();
-        has && self.object == Object::There && self.deletion.is_none()
+        has && !finished && self.object == Object::There && self.deletion.is_none()
     }
 
     /// Whether the API server seems to have lost it.
@@ -380,7 +388,7 @@ impl Entry {
                 self.write_retry.clear();
             }
         }
-        let overdue_at = overdue_at(head, now).filter(|_| !self.phase.is_terminal());
+        let overdue_at = overdue_at(head, now).filter(|_| !self.phase.is_terminal() && !self.ended_in_time);
         // Computed from clocks that are read at different times: the same time, unless it is much of a difference.
         let same = |known: &Instant| {
             let new = overdue_at.unwrap_or(*known);
@@ -420,7 +428,7 @@ impl Entry {
                 // How it has ended holds, and may not be recorded yet.
                 return Ingested::Same;
             }
-            self.all_ended = false;
+            (self.all_ended, self.stays_ended) = (false, false);
             return Ingested::New {
                 before: self.record.set_report(None),
             };
@@ -444,6 +452,19 @@ impl Entry {
         report.init_containers.shrink_to_fit();
         report.ephemeral_containers.shrink_to_fit();
         self.all_ended = have_all_ended(&report);
+        // What is being stopped ends anyway, and its stop says when.
+        let by_itself = self.deletion.is_none() || self.restart_policy_never;
+        self.stays_ended = self.all_ended && by_itself && stay_ended(&self.record.object(), &report);
+        let stopping = matches!(
+            self.call.as_deref(),
+            Some(Call {
+                kind: CallKind::Stop { .. },
+                ..
+            })
+        );
+        if self.is_over() && !stopping && self.overdue_at.is_none_or(|at| Instant::now() < at) {
+            (self.ended_in_time, self.overdue_at) = (true, None);
+        }
         Ingested::New {
             before: self.record.set_report(Some(Box::new(report))),
         }
@@ -526,9 +547,9 @@ impl Entry {
         }
     }
 
-    /// Whether nothing of it runs and nothing will: its end is recorded, or its containers ended under `Never`.
+    /// Whether nothing of it runs and nothing will: its end is recorded, or its containers have ended for good.
     fn is_over(&self) -> bool {
-        (self.phase.is_terminal() || self.restart_policy_never) && self.all_ended
+        self.all_ended && (self.phase.is_terminal() || self.stays_ended)
     }
 
     /// The situation, for the status.
@@ -576,6 +597,22 @@ fn have_all_ended(report: &PodReport) -> bool {
     !report.containers.is_empty() && report.containers.iter().all(has_ended) && report.all_ended()
 }
 
+/// None of the regular containers, which have all ended, is started again.
+fn stay_ended(object: &[u8], report: &PodReport) -> bool {
+    let Ok(view::Pod { spec, .. }) = view::pod(object) else {
+        return false;
+    };
+    report.containers.iter().all(|ended| {
+        let mut declared = spec.containers.iter().filter(|container| container.name == ended.name);
+        match (&ended.state, declared.next()) {
+            (ContainerState::Terminated(end), Some(container)) => {
+                !container.restarts(&spec.restart_policy, end.exit_code)
+            }
+            _ => false,
+        }
+    })
+}
+
 /// Takes no memory of its own.
 fn nobody() -> PodIdentity {
     PodIdentity {
@@ -596,152 +633,5 @@ fn overdue_at(head: &Head<'_>, now: Instant) -> Option<Instant> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pod::record::Press;
-
-    fn entry() -> Entry {
-        Entry::new(
-            PodIdentity {
-                uid: "u".to_owned(),
-                ..nobody()
-            },
-            0,
-        )
-    }
-
-    fn apply(entry: &mut Entry, version: u64, generation: i64, more: &str) -> bool {
-        let raw = format!(
-            r#"{{"metadata":{{"uid":"u","resourceVersion":"{version}","generation":{generation}{more}}},"spec":{{}}}}"#
-        );
-        entry.apply(raw.as_bytes(), &view::head(raw.as_bytes()).unwrap(), Instant::now())
-    }
-
-    #[test]
-    fn an_older_state_counts_only_since_the_store_was_restored() {
-        let deleting = r#","deletionTimestamp":"2026-11-30T00:00:00Z","deletionGracePeriodSeconds":7"#;
-        let mut entry = entry();
-        assert!(apply(&mut entry, 50, 3, deleting));
-        entry.taken_generation = Some(3);
-        (entry.standing, entry.end_recorded, entry.object) = (Standing::Accepted, true, Object::Gone);
-        assert!(entry.is_leaving());
-        assert!(!apply(&mut entry, 30, 2, ""));
-        assert!(entry.deletion.is_some() && entry.standing == Standing::Accepted);
-
-        entry.compare_listed("30", 40);
-        assert!(!entry.restored, "an answer may have overtaken the list");
-        entry.compare_listed("50", 60);
-        assert!(!entry.restored, "it is as it was");
-        entry.compare_listed("30", 60);
-        assert!(entry.restored);
-        assert!(
-            apply(&mut entry, 30, 3, ""),
-            "even if its generation has the same number"
-        );
-        assert_eq!((entry.version, entry.object, entry.deletion), (30, Object::There, None));
-        assert!(!entry.end_recorded && entry.standing == Standing::Unjudged);
-        assert!(entry.wants_update(Instant::now()), "the provider has another manifest");
-        assert!(!apply(&mut entry, 30, 3, ""), "that was once");
-        assert!(!apply(&mut entry, 29, 2, ""));
-        assert!(apply(&mut entry, 31, 3, deleting) && entry.deletion.is_some());
-    }
-
-    #[test]
-    fn what_a_create_that_failed_has_left_is_stopped_before_its_object_goes() {
-        let deleting = r#","deletionTimestamp":"2026-11-30T00:00:00Z","deletionGracePeriodSeconds":7"#;
-        let mut entry = entry();
-        apply(&mut entry, 1, 1, "");
-        entry.trouble = Some("unable to create pod: Timeout".into());
-        assert_eq!(entry.facts(Instant::now(), false).backend, Backend::Absent);
-        apply(&mut entry, 2, 1, deleting);
-        assert_eq!(entry.facts(Instant::now(), false).backend, Backend::Present);
-        entry.object = Object::Gone;
-        assert_eq!(entry.facts(Instant::now(), false).backend, Backend::Present);
-        entry.backend = Backend::Removed;
-        assert_eq!(entry.facts(Instant::now(), false).backend, Backend::Removed);
-    }
-
-    #[test]
-    fn how_a_pod_has_ended_holds_though_the_backend_loses_it_before_that_is_recorded() {
-        let mut entry = entry();
-        entry.restart_policy_never = true;
-        let ended: ContainerReport = serde_json::from_value(serde_json::json!({
-            "name": "app", "ready": false, "started": false, "restart_count": 0, "image": "", "image_id": "", "container_id": "",
-            "state": { "is": "terminated", "exit_code": 0, "reason": "Completed", "message": "", "finished_at": 1 },
-        }))
-        .unwrap();
-        let identity = PodIdentity::clone(&entry.identity);
-        let gone = |sequence| PodReport {
-            sequence,
-            ..PodReport::gone(identity.clone())
-        };
-        let said = |sequence| PodReport {
-            gone: false,
-            containers: vec![ended.clone()],
-            ..gone(sequence)
-        };
-        entry.ingest(said(1));
-        assert!(matches!(entry.ingest(gone(2)), Ingested::Same));
-        assert_eq!(entry.backend, Backend::Removed);
-        assert_eq!(entry.record.report().map(|report| report.containers.len()), Some(1));
-
-        let mut runs_again = self::entry();
-        runs_again.ingest(said(1));
-        assert!(matches!(runs_again.ingest(gone(2)), Ingested::New { before: Some(_) }));
-        assert_eq!(runs_again.backend, Backend::Vanished);
-    }
-
-    #[test]
-    fn a_report_that_says_nothing_new_leaves_the_record_as_it_is() {
-        let identity = PodIdentity {
-            uid: "u".to_owned(),
-            ..nobody()
-        };
-        let said = |sequence: u64, address: &str| PodReport {
-            sequence,
-            gone: false,
-            ips: vec![address.parse().unwrap()],
-            ..PodReport::gone(identity.clone())
-        };
-        let mut entry = Entry::new(identity.clone(), 0);
-        assert!(matches!(
-            entry.ingest(said(1, "10.0.0.1")),
-            Ingested::New { before: None }
-        ));
-        let mut press = Press::default();
-        let mut alike = Entry::new(identity.clone(), 0);
-        alike.ingest(said(1, "10.0.0.1"));
-        press.pack(&mut alike.record);
-        press.pack(&mut entry.record);
-        let rests = |entry: &Entry| format!("{:?}", entry.record).contains("Resting");
-        assert!(rests(&entry));
-        entry.status_stale = false;
-        assert!(matches!(entry.ingest(said(2, "10.0.0.1")), Ingested::Same));
-        assert!(rests(&entry), "it was not unpacked for this");
-        assert_eq!((entry.reported, entry.status_stale), (Some(2), true));
-        assert!(matches!(entry.ingest(said(2, "10.0.0.2")), Ingested::Old));
-        // What it said holds, but a call has failed since.
-        entry.trouble = Some("it failed".into());
-        assert!(matches!(
-            entry.ingest(said(3, "10.0.0.1")),
-            Ingested::New { before: Some(_) }
-        ));
-        assert_eq!(entry.trouble, None);
-        assert!(matches!(
-            entry.ingest(said(4, "10.0.0.2")),
-            Ingested::New { before: Some(_) }
-        ));
-        assert!(matches!(
-            entry.ingest(PodReport {
-                sequence: 5,
-                ..PodReport::gone(identity.clone())
-            }),
-            Ingested::New { before: Some(_) }
-        ));
-        assert_eq!((entry.reported, entry.backend), (Some(4), Backend::Vanished));
-        assert!(
-            matches!(entry.ingest(said(4, "10.0.0.2")), Ingested::Old),
-            "it was gone after that"
-        );
-    }
-}
+#[path = "entry_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Above this the provider reports pods that nobody asked for; its list is read again instead.
+/// Above this a provider reports pods that nobody asked for; its list is read again instead.
 const CAPACITY: usize = 262_144;
 
 /// A report on its way.
@@ -25,28 +25,33 @@ pub struct Pushed {
     pub report: Bytes,
 }
 
-/// Collects reports by pod UID. Cheap to share; a push never blocks for longer than a map insertion.
+/// Of one provider, by UID.
+type Reports = HashMap<Box<str>, Pushed>;
+
+/// Collects reports by provider and pod UID: what one provider says of another's pod takes nothing away. Cheap to share; a
+/// push never blocks for longer than a map insertion.
 #[derive(Default)]
 pub struct Mailbox {
-    reports: Mutex<HashMap<Box<str>, Pushed>>,
+    reports: Mutex<HashMap<Arc<str>, Reports>>,
     arrived: Notify,
     overflowed: AtomicBool,
 }
 
 impl Mailbox {
-    /// Puts a report in, in place of an older one of the same pod.
+    /// Puts a report in, in place of an older one by the same provider of the same pod.
     pub fn push(&self, uid: &str, pushed: Pushed) {
-        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let reports = all.entry(pushed.provider.clone()).or_default();
         let full = reports.len() >= CAPACITY;
         match reports.get_mut(uid) {
-            Some(known) if known.sequence > pushed.sequence && known.provider == pushed.provider => {}
+            Some(known) if known.sequence > pushed.sequence => {}
             Some(known) => *known = pushed,
             None if full => self.overflowed.store(true, Ordering::Relaxed),
             None => {
                 reports.insert(uid.into(), pushed);
             }
         }
-        drop(reports);
+        drop(all);
         self.arrived.notify_one();
     }
 
@@ -55,9 +60,10 @@ impl Mailbox {
         self.arrived.notified().await;
     }
 
-    /// Takes out all reports.
-    pub fn take(&self) -> HashMap<Box<str>, Pushed> {
-        mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes out all reports, each with its pod's UID.
+    pub fn take(&self) -> impl Iterator<Item = (Box<str>, Pushed)> + use<> {
+        let all = mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner));
+        all.into_values().flatten()
     }
 
     /// Whether reports had to be dropped since the last question: the providers must be listed again.
@@ -70,34 +76,50 @@ impl Mailbox {
 mod tests {
     use super::*;
 
-    fn pushed(sequence: u64) -> Pushed {
+    fn pushed(provider: &str, sequence: u64) -> Pushed {
         Pushed {
-            provider: "p".into(),
+            provider: provider.into(),
             sequence,
             report: Bytes::new(),
         }
     }
 
+    fn taken(mailbox: &Mailbox) -> Vec<(String, String, u64)> {
+        let each = |(uid, pushed): (Box<str>, Pushed)| (uid.into(), pushed.provider.to_string(), pushed.sequence);
+        let mut taken: Vec<_> = mailbox.take().map(each).collect();
+        taken.sort();
+        taken
+    }
+
     #[tokio::test]
     async fn the_newest_report_of_a_pod_wins_in_whatever_order_they_come() {
         let mailbox = Mailbox::default();
-        mailbox.push("a", pushed(3));
-        mailbox.push("a", pushed(2));
-        mailbox.push("b", pushed(1));
+        mailbox.push("a", pushed("p", 3));
+        mailbox.push("a", pushed("p", 2));
+        mailbox.push("b", pushed("p", 1));
         mailbox.wait().await;
-        let taken = mailbox.take();
-        assert_eq!(taken["a"].sequence, 3);
-        assert_eq!(taken["b"].sequence, 1);
-        assert!(mailbox.take().is_empty());
+        let of = |uid: &str, sequence| (uid.to_owned(), "p".to_owned(), sequence);
+        assert_eq!(taken(&mailbox), [of("a", 3), of("b", 1)]);
+        assert_eq!(mailbox.take().count(), 0);
+    }
+
+    #[test]
+    fn two_providers_that_tell_of_one_pod_do_not_silence_each_other() {
+        let mailbox = Mailbox::default();
+        mailbox.push("a", pushed("owner", 3));
+        mailbox.push("a", pushed("other", 4));
+        let of = |provider: &str, sequence| ("a".to_owned(), provider.to_owned(), sequence);
+        assert_eq!(taken(&mailbox), [of("other", 4), of("owner", 3)]);
     }
 
     #[test]
     fn a_flood_of_unknown_pods_is_cut_and_said() {
         let mailbox = Mailbox::default();
         for pod in 0..=CAPACITY {
-            mailbox.push(&pod.to_string(), pushed(1));
+            mailbox.push(&pod.to_string(), pushed("p", 1));
         }
-        assert_eq!(mailbox.take().len(), CAPACITY);
+        mailbox.push("of another", pushed("q", 1));
+        assert_eq!(mailbox.take().count(), CAPACITY + 1);
         assert!(mailbox.overflowed());
         assert!(!mailbox.overflowed());
     }

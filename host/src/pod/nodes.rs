@@ -24,8 +24,12 @@ pub struct Node {
     pub provider: ProviderIndex,
     /// Whether this host holds the node.
     pub owned: bool,
+    /// And by which tenure.
+    pub tenure: u64,
     /// The provider's epoch while it can be called.
     pub epoch: Option<u64>,
+    /// Whether its address is known.
+    pub addressed: bool,
     /// The digest by which an operator has confirmed an orphan sweep.
     pub confirmed: Option<String>,
     /// The API server's pods of this node are known.
@@ -60,6 +64,8 @@ pub enum Stage {
     AwaitsPods,
     /// The provider is starting, or being rebuilt.
     AwaitsProvider,
+    /// The node's address is not known: statuses and environments would lack it.
+    AwaitsAddress,
     /// What the backend has is to be compared with what the API server has.
     AwaitsComparison,
     /// Pods are acted on.
@@ -74,7 +80,9 @@ impl Node {
             handle,
             provider,
             owned: false,
+            tenure: 0,
             epoch: None,
+            addressed: false,
             confirmed: None,
             synced: false,
             listing: None,
@@ -98,6 +106,8 @@ impl Node {
             Stage::AwaitsPods
         } else if self.epoch.is_none() {
             Stage::AwaitsProvider
+        } else if !self.addressed {
+            Stage::AwaitsAddress
         } else if self.compared != self.epoch {
             Stage::AwaitsComparison
         } else {
@@ -127,6 +137,8 @@ pub struct ProviderSlot {
     pub sweeping: HashSet<Box<str>>,
     /// The last digest that was printed, so that it is printed once.
     pub announced: Option<String>,
+    /// It has told of a pod of another provider, which was said.
+    pub told_foreign: bool,
     /// It has said that it can't change the files of a pod that runs.
     pub fixed: bool,
 }
@@ -144,6 +156,7 @@ impl ProviderSlot {
             orphans: HashMap::new(),
             sweeping: HashSet::new(),
             announced: None,
+            told_foreign: false,
             fixed: false,
         }
     }

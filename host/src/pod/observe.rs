@@ -246,10 +246,15 @@ impl PodController {
             let Some((uid, entry)) = self.pods.get_key_value(&*uid) else {
                 continue;
             };
-            let provider = &self.providers[self.nodes[entry.node].provider];
-            if provider.name != pushed.provider {
-                tracing::warn!(provider = %pushed.provider, pod = %entry.identity.name,
-                    "ignoring a report about a pod of another provider");
+            let provider = self.nodes[entry.node].provider;
+            if self.providers[provider].name != pushed.provider {
+                let mut all = self.providers.iter_mut();
+                if let Some(slot) = all.find(|slot| slot.name == pushed.provider)
+                    && !std::mem::replace(&mut slot.told_foreign, true)
+                {
+                    tracing::warn!(provider = %pushed.provider, pod = %entry.identity.name,
+                        "ignoring reports about pods of other providers; this is the first");
+                }
                 continue;
             }
             let uid = uid.clone();
@@ -286,12 +291,14 @@ impl PodController {
 
     pub(super) fn gate(&mut self, gate: Gate) {
         let node = &mut self.nodes[gate.node];
-        let lost = node.owned && !gate.owned;
+        // It may have been lost and held again before anybody looked.
+        let lost = node.owned && !(gate.owned && gate.tenure == node.tenure);
         if gate.owned {
             node.departed.clear();
         }
         let confirmed = gate.confirmed.is_some() && gate.confirmed != node.confirmed;
         (node.owned, node.epoch, node.confirmed) = (gate.owned, gate.epoch, gate.confirmed);
+        (node.tenure, node.addressed) = (gate.tenure, gate.addressed);
         if lost {
             // Another host may act meanwhile: everything is compared anew when the node comes back.
             node.compared = None;

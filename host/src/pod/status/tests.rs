@@ -490,6 +490,41 @@ fn a_pod_made_again_after_it_vanished_counts_on_and_shows_the_lost_run() {
 }
 
 #[test]
+fn what_has_ended_for_good_is_not_taken_back_by_a_pod_that_is_made_again() {
+    let spec = |policy: &str| {
+        json!({
+            "restartPolicy": policy,
+            "containers": [{ "name": "a", "image": "i" }],
+            "ephemeralContainers": [{ "name": "debug", "image": "i" }],
+        })
+    };
+    let reported = |policy: &str, app: ContainerReport, debug: ContainerReport| {
+        let mut case = Case::new(spec(policy)).reports(vec![app]);
+        if let Some(report) = &mut case.report {
+            report.ephemeral_containers = vec![debug];
+        }
+        case
+    };
+    for (policy, exit_code, starts_again) in [
+        ("Always", 0, true),
+        ("OnFailure", 1, true),
+        ("OnFailure", 0, false),
+        ("Never", 1, false),
+    ] {
+        let before = reported(policy, ended("a", exit_code), ended("debug", 0)).status();
+        let status = reported(policy, running("a"), running("debug")).after(&before).status();
+        let app = &status.container_statuses[0].state;
+        assert_eq!(app.running.is_some(), starts_again, "{policy} {exit_code}");
+        assert_eq!(app.terminated.is_some(), !starts_again, "{policy} {exit_code}");
+        let debug = &status.ephemeral_container_statuses[0].state;
+        assert!(
+            debug.terminated.is_some(),
+            "{policy}: no ephemeral container starts again"
+        );
+    }
+}
+
+#[test]
 fn the_deadline_fails_the_pod_with_the_kubelets_words() {
     let base = Case::containers("Always", &["a"]).reports(vec![running("a")]).status();
     let status = Case::containers("Always", &["a"])
