@@ -20,3 +20,5 @@ mod sessions;
 mod streams;
 #[path = "plugin/supervision.rs"]
 mod supervision;
+#[path = "plugin/vendor.rs"]
+mod vendor;

@@ -5,21 +5,34 @@
 //!
 //! ```
 //! use outrigger_plugin::{
-//!     Call, ContainerReport, ContainerState, Host, PluginInfo, PodIdentity, PodReport, PodRequest, Provider,
-//!     ProviderError, Result, Support, Timestamp,
+//!     Call, ContainerReport, ContainerState, Host, Level, PluginInfo, PodIdentity, PodReport, PodRequest, Provider,
+//!     ProviderError, Result, Support, Termination, Timestamp,
 //! };
-//! use std::{collections::HashMap, sync::Mutex, time::Duration};
+//! use std::{
+//!     collections::HashMap,
+//!     sync::{Mutex, MutexGuard, PoisonError},
+//!     time::Duration,
+//! };
 //!
+//! /// Pods that run nowhere: the newest report of each, by UID.
 //! #[derive(Default)]
 //! struct Nowhere {
-//!     pods: Mutex<HashMap<String, PodIdentity>>,
+//!     pods: Mutex<HashMap<String, PodReport>>,
+//! }
+//!
+//! impl Nowhere {
+//!     fn pods(&self) -> MutexGuard<'_, HashMap<String, PodReport>> {
+//!         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+//!     }
 //! }
 //!
 //! impl Provider for Nowhere {
 //!     type Config = serde_json::Value;
 //!
 //!     fn info() -> PluginInfo {
-//!         PluginInfo::new("nowhere", env!("CARGO_PKG_VERSION"), Support::none())
+//!         // Every pod has such a volume, with its account's token. What is not named is refused: the host holds such pods.
+//!         let support = Support::none().with("volumes.projected", Level::Ignored);
+//!         PluginInfo::new("nowhere", env!("CARGO_PKG_VERSION"), support)
 //!     }
 //!
 //!     async fn start(_config: Self::Config, _host: Host) -> Result<Self> {
@@ -27,30 +40,42 @@
 //!     }
 //!
 //!     async fn create(&self, _call: Call, pod: PodRequest) -> Result<PodReport> {
-//!         let mut pods = self.pods.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-//!         pods.insert(pod.identity.uid.clone(), pod.identity.clone());
-//!         Ok(PodReport::new(pod.identity))
+//!         let manifest: serde_json::Value = pod.manifest()?;
+//!         let containers = manifest["spec"]["containers"].as_array().into_iter().flatten();
+//!         let names = containers.filter_map(|container| container["name"].as_str());
+//!         let mut pods = self.pods();
+//!         let report = pods.entry(pod.identity.uid.clone()).or_insert_with(|| {
+//!             let started_at = Timestamp::now();
+//!             let runs = |name| ContainerReport::new(name, ContainerState::Running { started_at });
+//!             PodReport { containers: names.map(runs).collect(), ..PodReport::new(pod.identity) }
+//!         });
+//!         Ok(report.clone())
 //!     }
 //!
 //!     async fn stop(&self, _call: Call, pod: PodIdentity, _grace: Duration) -> Result<PodReport> {
-//!         Ok(PodReport::new(pod))
+//!         let mut pods = self.pods();
+//!         let known = pods.get_mut(&pod.uid).ok_or_else(|| ProviderError::not_found("no such pod"))?;
+//!         let mut report = PodReport::new(pod);
+//!         for container in &known.containers {
+//!             let end = Termination::new(0, "Completed", Timestamp::now());
+//!             report.containers.push(ContainerReport::new(&container.name, ContainerState::Terminated(end)));
+//!         }
+//!         *known = report.clone();
+//!         Ok(report)
 //!     }
 //!
 //!     async fn remove(&self, _call: Call, pod: PodIdentity) -> Result<()> {
-//!         let mut pods = self.pods.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-//!         pods.remove(&pod.uid);
+//!         self.pods().remove(&pod.uid);
 //!         Ok(())
 //!     }
 //!
 //!     async fn get(&self, _call: Call, pod: PodIdentity) -> Result<PodReport> {
-//!         let pods = self.pods.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-//!         let known = pods.get(&pod.uid).ok_or_else(|| ProviderError::not_found("no such pod"))?;
-//!         Ok(PodReport::new(known.clone()))
+//!         let known = self.pods().get(&pod.uid).cloned();
+//!         known.ok_or_else(|| ProviderError::not_found("no such pod"))
 //!     }
 //!
 //!     async fn list(&self, _call: Call) -> Result<Vec<PodReport>> {
-//!         let pods = self.pods.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-//!         Ok(pods.values().cloned().map(PodReport::new).collect())
+//!         Ok(self.pods().values().cloned().collect())
 //!     }
 //! }
 //!
@@ -61,9 +86,10 @@
 //!
 //! - **A runtime of its own.** Every instance has a tokio runtime with [`Provider::WORKER_THREADS`] workers; every
 //!   method runs on it, so `tokio::spawn`, timers and sockets just work. The host's runtime is out of reach.
-//! - **Panics.** A panic in a method, a task, a drop or a stream ends that call with an error of its own class, never
-//!   the host. The host then rebuilds the instance. What can't be contained in one address space (stack overflow,
-//!   abort, `exit`) is listed in `SAFETY.md`.
+//! - **Panics.** A panic in a method or a stream ends that call with an error of its own class, never the host, which then
+//!   rebuilds the instance. One in a drop, or in a task of the provider's own, is a line in the log and no more: a provider
+//!   that lives by a task lets [`Provider::ping`] fail when that has ended. What can't be contained in one address space
+//!   (stack overflow, abort, `exit`) is listed in `SAFETY.md`.
 //! - **Logs.** `tracing` events and spans reach the host's log with their level and fields.
 //! - **Versions.** The host compares the layout of everything that crosses before the first call.
 //!

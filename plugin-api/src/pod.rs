@@ -142,6 +142,25 @@ pub struct ContainerReport {
     pub container_id: String,
 }
 
+impl ContainerReport {
+    /// A container in its first run, of the manifest's image, without a readiness or startup probe: ready and started while
+    /// it runs.
+    pub fn new(name: impl Into<String>, state: ContainerState) -> Self {
+        let runs = matches!(state, ContainerState::Running { .. });
+        Self {
+            name: name.into(),
+            state,
+            last_termination: None,
+            restart_count: 0,
+            ready: runs,
+            started: runs,
+            image: String::new(),
+            image_id: String::new(),
+            container_id: String::new(),
+        }
+    }
+}
+
 /// What a container does now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "camelCase")]
@@ -185,6 +204,21 @@ pub struct Termination {
     /// `<runtime>://<id>` of that run; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub container_id: String,
+}
+
+impl Termination {
+    /// An end with that exit code, without more known of the run.
+    pub fn new(exit_code: i32, reason: impl Into<String>, finished_at: Timestamp) -> Self {
+        Self {
+            exit_code,
+            signal: 0,
+            reason: reason.into(),
+            message: String::new(),
+            started_at: None,
+            finished_at,
+            container_id: String::new(),
+        }
+    }
 }
 
 fn is_zero(number: &i32) -> bool {

@@ -47,7 +47,11 @@ pub trait Provider: Send + Sync + Sized + 'static {
 
     /// Makes an instance. It may be called several times in a process, once for each provider of the host's config.
     ///
-    /// Connect to the backend here, but do not fail because it is away: start, and say so in [`ping`](Self::ping).
+    /// Connect to the backend here, but do not fail because it is away: start, and say so in [`ping`](Self::ping). A start
+    /// that has not ended after 30 s is given up and tried again later, with pauses of up to a minute and longer rests, as is
+    /// one that fails with [`Unavailable`](crate::ErrorCode::Unavailable), [`RetryAfter`](crate::ErrorCode::RetryAfter) or
+    /// [`Timeout`](crate::ErrorCode::Timeout). Any other failure of the first start, `?` on an I/O error among them, costs
+    /// the provider its nodes until the host is started again.
     fn start(config: Self::Config, host: Host) -> impl Future<Output = Result<Self>> + Send;
 
     /// What this instance carries of a pod, where its config changes that.

@@ -23,9 +23,10 @@ use crate::{
     telemetry::metrics::Samples,
 };
 use identities::Identities;
+use outrigger_plugin::Event;
 use providers::Started;
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Why the host can't run, or had to end.
@@ -90,6 +91,51 @@ pub async fn run(config: HostConfig, pressure: Pressure, shutdown: CancellationT
     let samples = Arc::<Samples>::default();
     let (fan, provider_events) = sink::Fan::new(mailbox.clone(), samples.clone());
     let providers = providers::start(&config, &(fan.clone() as Arc<dyn Sink>)).await?;
+    let announcement = tokio::spawn({
+        let (providers, shutdown) = (providers.clone(), shutdown.clone());
+        async move {
+            shutdown.cancelled().await;
+            providers::announce_end(&providers);
+        }
+    });
+    let limit = config.shutdown_timeout;
+    let told = Told {
+        mailbox,
+        samples,
+        fan,
+        provider_events,
+    };
+    let outcome = Box::pin(serve(config, instance, &providers, told, pressure, shutdown)).await;
+    announcement.abort();
+    providers::announce_end(&providers);
+    providers::shut_down(&providers, limit).await;
+    tracing::info!("host has ended");
+    outcome
+}
+
+/// What providers tell, and where it goes.
+struct Told {
+    mailbox: Arc<Mailbox>,
+    samples: Arc<Samples>,
+    fan: Arc<sink::Fan>,
+    provider_events: mpsc::Receiver<Event>,
+}
+
+/// Everything between the start of the providers and their end.
+async fn serve(
+    config: HostConfig,
+    instance: InstanceId,
+    providers: &HashMap<String, Started>,
+    told: Told,
+    pressure: Pressure,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let Told {
+        mailbox,
+        samples,
+        fan,
+        provider_events,
+    } = told;
     let clients = cluster::connect(&config.cluster).await?;
     tracing::info!(server = %clients.server(), instance = %instance, nodes = config.nodes.len(), "host starts");
 
@@ -110,12 +156,12 @@ pub async fn run(config: HostConfig, pressure: Pressure, shutdown: CancellationT
     let (events, event_sender) = Events::build(&clients, identities.own(), pressure.clone(), config.events.enabled);
 
     let (pods, queries) = PodHandle::channel();
-    let built = nodes::build(&config, &identities, &instance, &events, &providers, &pods, &samples).await?;
+    let built = nodes::build(&config, &identities, &instance, &events, providers, &pods, &samples).await?;
     fan.connect(&built.handles, &events);
     let slots = built
         .handles
         .iter()
-        .filter_map(|handle| slot(handle, &providers, &identities))
+        .filter_map(|handle| slot(handle, providers, &identities))
         .collect();
     let controller = PodController::build(pod::Config {
         cluster,
@@ -149,8 +195,7 @@ pub async fn run(config: HostConfig, pressure: Pressure, shutdown: CancellationT
     }
     rest.cancel();
     naming.abort();
-    end(parts, &providers, config.shutdown_timeout).await;
-    tracing::info!("host has ended");
+    end(parts, config.shutdown_timeout).await;
     outcome
 }
 
@@ -207,18 +252,11 @@ async fn identify(clients: &Clients, config: &HostConfig, shutdown: &Cancellatio
     }
 }
 
-/// Lets the parts end, then the providers.
-async fn end(mut parts: JoinSet<&'static str>, providers: &HashMap<String, Started>, limit: Duration) {
+/// Lets the parts end.
+async fn end(mut parts: JoinSet<&'static str>, limit: Duration) {
     let all = async { while parts.join_next().await.is_some() {} };
     if tokio::time::timeout(limit, all).await.is_err() {
         tracing::warn!("shutdown limit reached, not all parts of the host have ended");
         parts.shutdown().await;
-    }
-    for (name, started) in providers {
-        if let Some(provider) = started.provider()
-            && let Err(error) = provider.shutdown(limit).await
-        {
-            tracing::warn!(provider = %name, %error, "unable to shut provider down");
-        }
     }
 }

@@ -60,7 +60,7 @@ pub async fn start(config: &HostConfig, sink: &Arc<dyn Sink>) -> Result<HashMap<
             Err(error @ plugin::Error::Config { .. }) => return Err(Error::Section(Box::new(error))),
             Err(error) => {
                 tracing::error!(provider = %provider.name, "{error}");
-                let broken = Started::Broken(Arc::new(Broken::new(error.to_string())));
+                let broken = Started::Broken(Arc::new(Broken::new(error.told())));
                 if provider.required && required.is_none() {
                     required = Some(Error::Required {
                         provider: provider.name.clone(),
@@ -79,6 +79,24 @@ pub async fn start(config: &HostConfig, sink: &Arc<dyn Sink>) -> Result<HashMap<
         return Err(Error::NoProvider);
     }
     Ok(started)
+}
+
+/// Tells all providers that the host is about to end: what they are asked from now on is the last.
+pub fn announce_end(providers: &HashMap<String, Started>) {
+    let running = providers.values().filter_map(Started::provider);
+    running.for_each(|provider| provider.announce_shutdown());
+}
+
+/// Lets all providers flush what they must, at the same time: one that hangs takes nothing from the others.
+pub async fn shut_down(providers: &HashMap<String, Started>, limit: Duration) {
+    let ends = providers.iter().map(|(name, started)| async move {
+        if let Some(provider) = started.provider()
+            && let Err(error) = provider.shutdown(limit).await
+        {
+            tracing::warn!(provider = %name, %error, "unable to shut provider down");
+        }
+    });
+    join_all(ends).await;
 }
 
 struct Alive(Arc<Provider>);

@@ -4,6 +4,7 @@ use super::load;
 use super::probe;
 use super::verify;
 use crate::config::Fault;
+use outrigger_plugin::{ErrorCode, ProviderError};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -90,6 +91,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The text for the cluster's users: see [`StartFault::told`].
+    pub fn told(&self) -> String {
+        match self {
+            Self::Start { provider, path, fault } => format!(
+                "unable to start provider {provider:?} with plugin {}: {}",
+                path.display(),
+                fault.told()
+            ),
+            other => other.to_string(),
+        }
+    }
+}
+
 fn joined(faults: &[Fault]) -> String {
     let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
     lines.join("; ")
@@ -109,16 +124,31 @@ pub enum StartFault {
     Panicked(String),
     /// The plugin refused.
     #[error("{0}; correct the provider's config or its backend")]
-    Refused(outrigger_plugin::ProviderError),
+    Refused(ProviderError),
     /// The host is ending.
     #[error("the host is ending")]
     Ending,
 }
 
 impl StartFault {
+    /// The text for the cluster's users: without the detail of the plugin's error, which is for the operator's log.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Refused(error) => Self::Refused(ProviderError::new(error.code, error.message.as_str())).to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    /// What only the operator's log may have of it; mostly nothing.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Refused(error) => &error.detail,
+            _ => "",
+        }
+    }
+
     /// Whether the plugin itself says that another attempt may succeed.
     pub fn is_passing(&self) -> bool {
-        use outrigger_plugin::ErrorCode;
         matches!(
             self,
             Self::Refused(error)

@@ -227,6 +227,13 @@ impl Provider {
         }
     }
 
+    /// Tells the plugin that the host is about to shut down; [`shutdown`](Self::shutdown) follows.
+    pub fn announce_shutdown(&self) {
+        if let Some(instance) = self.supervised.present() {
+            instance.end.shutting_down.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Lets the plugin flush what it must, waits for the last log lines, and stops for good. Pods stay.
     pub async fn shutdown(&self, timeout: Duration) -> Result<()> {
         let Some(instance) = self.supervised.stop() else {

@@ -73,6 +73,8 @@ impl State {
 #[derive(Default)]
 struct History {
     failures: VecDeque<(Instant, Severity)>,
+    /// Of the last failure: what only the log may have of it.
+    detail: String,
 }
 
 /// What a failure says of the plugin.
@@ -181,10 +183,11 @@ impl Supervised {
         self.state.subscribe()
     }
 
-    /// The first start. A fault that will pass leaves the provider to [`run`]; any other is the caller's.
+    /// The first start. A fault that may pass, as that of a network that is not there yet, leaves the provider to [`run`]; any
+    /// other is the caller's.
     pub async fn start(self: &Arc<Self>) -> Result<(), StartFault> {
         match self.attempt().await {
-            Err(fault) if fault.is_passing() => {
+            Err(fault) if fault.is_passing() || matches!(fault, StartFault::Hung(_)) => {
                 self.failed(&fault);
                 Ok(())
             }
@@ -204,6 +207,7 @@ impl Supervised {
             return;
         };
         self.current.store(None);
+        history.detail.clear();
         let state = history.failed(Instant::now(), Severity::Grave, reason.to_owned(), &self.tuning);
         self.state.send_replace(state);
         drop(history);
@@ -254,13 +258,15 @@ impl Supervised {
         } else {
             Severity::Grave
         };
-        let state = history.failed(Instant::now(), severity, fault.to_string(), &self.tuning);
+        fault.detail().clone_into(&mut history.detail);
+        let state = history.failed(Instant::now(), severity, fault.told(), &self.tuning);
         self.state.send_replace(state);
     }
 
     /// Tells of a failure; of one that only repeats what `told` has, quietly.
     fn report(&self, state: &State, told: &mut Option<String>) {
         let plugin = self.image.path.display();
+        let detail = self.history().detail.clone();
         match state {
             State::Poisoned { reason, attempts } => {
                 let pause = pause(*attempts, &self.tuning);
@@ -269,12 +275,14 @@ impl Supervised {
                     tracing::debug!(provider = %self.name, %reason, attempts, ?pause, "provider instance given up again");
                     return;
                 }
-                tracing::warn!(provider = %self.name, %plugin, %reason, attempts, ?pause, "provider instance given up, it will be rebuilt");
+                tracing::warn!(provider = %self.name, %plugin, %reason, detail, attempts, ?pause,
+                    "provider instance given up, it will be rebuilt");
                 *told = Some(reason.clone());
             }
             State::Quarantined { reason } => {
                 let rest = self.tuning.quarantine;
-                tracing::error!(provider = %self.name, %plugin, %reason, ?rest, "provider quarantined after too many failures");
+                tracing::error!(provider = %self.name, %plugin, %reason, detail, ?rest,
+                    "provider quarantined after too many failures");
             }
             State::Starting | State::Ready { .. } | State::Stopped => {}
         }
@@ -346,6 +354,7 @@ mod tests {
         }
         let mut late = History {
             failures: history.failures.clone(),
+            ..History::default()
         };
         let now = begun + Duration::from_secs(300);
         assert_eq!(
