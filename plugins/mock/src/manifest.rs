@@ -3,11 +3,11 @@
 use crate::{
     annotations::{Behaviours, Defaults},
     dice,
-    engine::spec::{ContainerSpec, Kind, PodSpec, RestartPolicy, RestartRule},
+    engine::spec::{ContainerSpec, ExitCodes, Kind, PodSpec, RestartAction, RestartPolicy, RestartRule},
     ip_pool::Cidr,
     span::Span,
 };
-use outrigger_plugin::{PodRequest, Result};
+use outrigger_plugin::{PodRequest, ProviderError, Result};
 use serde::Deserialize;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -57,7 +57,28 @@ struct Container {
     stdin: bool,
     restart_policy: Option<RestartPolicy>,
     #[serde(default)]
-    restart_policy_rules: Vec<RestartRule>,
+    restart_policy_rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rule {
+    action: String,
+    exit_codes: ExitCodes,
+}
+
+impl Rule {
+    fn simulated(self, container: &str) -> Result<RestartRule> {
+        match &*self.action {
+            "Restart" => Ok(RestartRule {
+                action: RestartAction::Restart,
+                exit_codes: self.exit_codes,
+            }),
+            action => Err(ProviderError::unsupported(format!(
+                "container {container}: restartPolicyRules with the action {action} are not simulated"
+            ))),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -117,7 +138,11 @@ pub fn read(request: &PodRequest, around: &Surroundings) -> Result<PodSpec> {
         .chain(ephemeral)
         .map(|(kind, container)| {
             Ok(ContainerSpec {
-                restart_rules: container.restart_policy_rules,
+                restart_rules: container
+                    .restart_policy_rules
+                    .into_iter()
+                    .map(|rule| rule.simulated(&container.name))
+                    .collect::<Result<_>>()?,
                 behaviour: behaviours.take(&container.name, kind)?,
                 resources: fingerprint([&container.resources, &spec.resources]),
                 restarts: request.restart_counts.get(&container.name).copied().unwrap_or(0),
@@ -182,4 +207,33 @@ fn start_delay(request: &PodRequest, seed: u64, delay: Span, jitter: Span) -> Sp
     let identity = &request.identity;
     let chance = dice::fraction(dice::hash(seed, [&*identity.namespace, &*identity.name, "start"]));
     Span::Lasts(delay + jitter.mul_f64(chance))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_rule_that_is_not_simulated_is_named_to_the_user() {
+        let read = |action: &str| {
+            let rule = json!({ "action": action, "exitCodes": { "operator": "In", "values": [1] } });
+            let app = json!({ "name": "app", "restartPolicy": "Never", "restartPolicyRules": [rule] });
+            let identity = json!({ "cluster": "", "node": "", "namespace": "ns", "name": "p", "uid": "u" });
+            let request = json!({ "identity": identity, "pod": { "spec": { "containers": [app] } } });
+            let request: PodRequest = serde_json::from_str(&request.to_string()).unwrap();
+            let around = Surroundings {
+                seed: 0,
+                defaults: Defaults::new(crate::behaviour::Behaviour::default()),
+                ranges: Vec::new(),
+            };
+            super::read(&request, &around)
+        };
+        assert_eq!(read("Restart").unwrap().containers[0].restart_rules.len(), 1);
+        let error = read("RestartAllContainers").unwrap_err();
+        assert!(
+            error.message.contains("app") && error.message.contains("RestartAllContainers"),
+            "{error}"
+        );
+    }
 }

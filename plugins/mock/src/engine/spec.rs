@@ -205,13 +205,6 @@ mod tests {
     }
 
     #[test]
-    fn an_action_that_is_not_simulated_names_itself() {
-        let rule = json!({"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [1]}});
-        let error = serde_json::from_value::<RestartRule>(rule).unwrap_err().to_string();
-        assert!(error.contains("RestartAllContainers"), "{error}");
-    }
-
-    #[test]
     fn a_rule_starts_a_container_again_that_its_policy_would_leave() {
         let ended = |code: i32| {
             let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
