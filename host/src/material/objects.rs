@@ -15,6 +15,14 @@ pub trait Objects {
     fn config_map(&self, name: &str) -> Found<Arc<ConfigMapData>>;
     /// A Secret.
     fn secret(&self, name: &str) -> Found<Arc<SecretData>>;
+    /// What a ConfigMap that is missing now held last, for a pod that runs with that: a kubelet leaves it what it has.
+    fn last_config_map(&self, _name: &str) -> Option<Arc<ConfigMapData>> {
+        None
+    }
+    /// The same of a Secret.
+    fn last_secret(&self, _name: &str) -> Option<Arc<SecretData>> {
+        None
+    }
     /// A token bound to this pod.
     fn token(&self, spec: &TokenSpec) -> Found<Arc<Token>>;
     /// The PEM texts (`spec.trustBundle`) of the ClusterTrustBundles that `spec` selects, in any order. None selected

@@ -32,7 +32,8 @@ impl Resolver<'_, '_> {
             "" => Found::Missing,
             name => self.objects.config_map(name),
         };
-        settle(found, Kind::ConfigMap, name, optional)
+        let last = || self.objects.last_config_map(name);
+        settle(found, last, Kind::ConfigMap, name, optional)
     }
 
     /// A Secret; `None` if it is optional and missing.
@@ -41,7 +42,8 @@ impl Resolver<'_, '_> {
             "" => Found::Missing,
             name => self.objects.secret(name),
         };
-        settle(found, Kind::Secret, name, optional)
+        let last = || self.objects.last_secret(name);
+        settle(found, last, Kind::Secret, name, optional)
     }
 
     /// Adds a notice, once however many containers have reason for it.
@@ -52,7 +54,19 @@ impl Resolver<'_, '_> {
     }
 }
 
-fn settle<T>(found: Found<T>, kind: Kind, name: &str, optional: bool) -> Result<Option<T>, Problem> {
+/// One that is missing, and must not be, is what it was last for a pod that runs: a certificate or a token of that pod would not
+/// be renewed any more because another of its objects was deleted.
+fn settle<T>(
+    found: Found<T>,
+    last: impl FnOnce() -> Option<T>,
+    kind: Kind,
+    name: &str,
+    optional: bool,
+) -> Result<Option<T>, Problem> {
+    let found = match found {
+        Found::Missing if !optional => last().map_or(Found::Missing, Found::Here),
+        found => found,
+    };
     let problem = |cause, message| Err(Problem::object(kind, name, optional, cause, message));
     match found {
         Found::Here(object) => Ok(Some(object)),

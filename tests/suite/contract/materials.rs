@@ -260,6 +260,41 @@ async fn changes_reach_a_running_pod_vk_158_586() {
 }
 
 #[tokio::test]
+async fn a_running_pod_keeps_what_was_deleted_and_gets_what_else_changes() {
+    let test = Test::new("materials_kept").await;
+    let _host = test.start(&test.mock(json!({})));
+    test.node_ready(&test.node()).await;
+    put_config_map(&test, "settings", json!({ "data": { "color": "blue" } })).await;
+    put_config_map(&test, "files", json!({ "data": { "shape": "round" } })).await;
+    put_secret(&test, "login", json!({ "password": "first" })).await;
+    let spec = json!({ "volumes": [
+        { "name": "files", "configMap": { "name": "files" } },
+        { "name": "login", "secret": { "secretName": "login" } },
+    ]});
+    let container = json!({ "env": [
+        { "name": "COLOR", "valueFrom": { "configMapKeyRef": { "name": "settings", "key": "color" } } },
+    ]});
+    test.create(pod(&test, "web", spec, container)).await;
+    test.running("web").await;
+    for name in ["settings", "files"] {
+        config_maps(&test).delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    put_secret(&test, "login", json!({ "password": "second" })).await;
+    shown(&test, "web", "the changed Secret beside what it had", |shown| {
+        shown.text("login/password") == Some("second")
+            && shown.text("files/shape") == Some("round")
+            && shown.env("COLOR") == Some("blue")
+    })
+    .await;
+    for reason in ["Failed", "FailedMount"] {
+        assert!(
+            test.events_of("web", reason).await.is_empty(),
+            "{reason}: nothing is wrong with it"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_missing_config_map_of_an_environment_holds_the_pod_until_it_appears() {
     let test = Test::new("materials_env").await;
     let _host = test.start(&test.mock(json!({})));

@@ -7,6 +7,7 @@ use crate::harness::eventually;
 use crate::harness::is_running;
 use crate::harness::uid;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::Patch;
 use kube::api::PatchParams;
 use serde_json::json;
@@ -55,6 +56,33 @@ pub(super) async fn pods_outlive_the_host() {
     let times: i32 = told.iter().map(|event| event.count.unwrap_or(1)).sum();
     // Or never: a host that is killed takes with it what it had still to say.
     assert!(times <= 1, "{told:?}");
+}
+
+/// The provider is slow to say that it is well, and quick to say what it has.
+#[tokio::test]
+pub(super) async fn nothing_is_said_of_pods_before_the_nodes_address_is_known() {
+    let test = Test::new("restart_address").await;
+    let backend = test.backend().await;
+    let mut provider = backend.config();
+    provider["ping"] = json!({ "latency": "2s" });
+    let mut host = test.start(&test.mock(provider));
+    test.node_ready(&test.node()).await;
+    test.create(test.pod("stays", json!({}))).await;
+    let host_ip = |pod: &Pod| pod.status.as_ref().and_then(|status| status.host_ip.clone());
+    let address = host_ip(&test.running("stays").await);
+    assert!(address.is_some());
+    host.kill9().await;
+    let container =
+        json!({ "env": [{ "name": "HOST", "valueFrom": { "fieldRef": { "fieldPath": "status.hostIP" } } }] });
+    test.create(super::materials::pod(&test, "comes", json!({}), container))
+        .await;
+    host.start_again();
+    test.running("comes").await;
+    assert!(
+        test.events_of("comes", "Failed").await.is_empty(),
+        "it was made too early"
+    );
+    assert_eq!(host_ip(&test.pods().get("stays").await.unwrap()), address);
 }
 
 #[tokio::test]

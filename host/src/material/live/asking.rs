@@ -58,6 +58,16 @@ impl<'l, 'p> Asking<'l, 'p> {
         known.cloned().unwrap_or(Found::Unknown)
     }
 
+    /// What a pod that runs has of one that is missing now.
+    fn last<T: Content>(&self, all: &Groups<T>, name: &str) -> Option<Arc<T>> {
+        let id = all.find(&self.pod.identity.namespace, name).filter(|_| self.pod.runs)?;
+        self.live
+            .things
+            .get(&id)
+            .and_then(|thing| T::last(&thing.what))
+            .cloned()
+    }
+
     /// The pod's own things.
     fn own(&self) -> impl Iterator<Item = (ThingId, &What)> {
         let own = self.live.pods.get(self.pod.uid).map(|things| &**things);
@@ -74,6 +84,14 @@ impl Objects for Asking<'_, '_> {
 
     fn secret(&self, name: &str) -> Found<Arc<SecretData>> {
         self.thing(&self.live.secrets, name, New::Secret)
+    }
+
+    fn last_config_map(&self, name: &str) -> Option<Arc<ConfigMapData>> {
+        self.last(&self.live.config_maps, name)
+    }
+
+    fn last_secret(&self, name: &str) -> Option<Arc<SecretData>> {
+        self.last(&self.live.secrets, name)
     }
 
     fn token(&self, wanted: &TokenSpec) -> Found<Arc<Token>> {

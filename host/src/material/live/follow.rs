@@ -46,6 +46,9 @@ pub trait Content: Sized + PartialEq + Send + Sync + 'static {
 
     /// What is known, of one of these.
     fn known(what: &What) -> Option<&Found<Arc<Self>>>;
+
+    /// What it was when it was last there.
+    fn last(what: &What) -> Option<&Arc<Self>>;
 }
 
 impl Content for ConfigMapData {
@@ -69,6 +72,13 @@ impl Content for ConfigMapData {
             _ => None,
         }
     }
+
+    fn last(what: &What) -> Option<&Arc<Self>> {
+        match what {
+            What::ConfigMap { last, .. } => last.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 impl Content for SecretData {
@@ -89,6 +99,13 @@ impl Content for SecretData {
     fn known(what: &What) -> Option<&Found<Arc<Self>>> {
         match what {
             What::Secret { known, .. } => Some(known),
+            _ => None,
+        }
+    }
+
+    fn last(what: &What) -> Option<&Arc<Self>> {
+        match what {
+            What::Secret { last, .. } => last.as_ref(),
             _ => None,
         }
     }

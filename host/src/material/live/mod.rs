@@ -100,11 +100,14 @@ enum What {
         namespace: Box<str>,
         name: Arc<str>,
         known: Found<Arc<ConfigMapData>>,
+        /// What it was when it was last there.
+        last: Option<Arc<ConfigMapData>>,
     },
     Secret {
         namespace: Box<str>,
         name: Arc<str>,
         known: Found<Arc<SecretData>>,
+        last: Option<Arc<SecretData>>,
     },
     Token {
         spec: Arc<TokenSpec>,
@@ -272,6 +275,7 @@ impl Live {
                     namespace: namespace.into(),
                     name,
                     known: Found::Unknown,
+                    last: None,
                 };
                 (what, many(), Some(task))
             }
@@ -284,6 +288,7 @@ impl Live {
                     namespace: namespace.into(),
                     name,
                     known: Found::Unknown,
+                    last: None,
                 };
                 (what, many(), Some(task))
             }
@@ -442,14 +447,21 @@ fn task(follower: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandl
 impl What {
     fn learn(&mut self, news: News) {
         match (self, news) {
-            (Self::ConfigMap { known, .. }, News::ConfigMap(found)) => *known = found,
-            (Self::Secret { known, .. }, News::Secret(found)) => *known = found,
+            (Self::ConfigMap { known, last, .. }, News::ConfigMap(found)) => take_over(known, last, found),
+            (Self::Secret { known, last, .. }, News::Secret(found)) => take_over(known, last, found),
             (Self::Token { known, .. }, News::Token(found)) => *known = found,
             (Self::Certificate { known, .. }, News::Certificate(found)) => *known = found,
             // Tables are looked into where they are.
             _ => {}
         }
     }
+}
+
+fn take_over<T>(known: &mut Found<Arc<T>>, last: &mut Option<Arc<T>>, found: Found<Arc<T>>) {
+    if let Found::Here(content) = &found {
+        *last = Some(content.clone());
+    }
+    *known = found;
 }
 
 impl Users {
