@@ -12,6 +12,7 @@ use super::ServingCert;
 use super::duration::DurationText;
 use super::nearest::folded;
 use super::tree::field_path;
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::fmt::Write;
 use std::path::Path;
@@ -323,14 +324,29 @@ fn without_secrets(value: &serde_json::Value) -> serde_json::Value {
                 .collect(),
         ),
         Value::Array(items) => Value::Array(items.iter().map(without_secrets).collect()),
+        Value::String(text) if text.contains("PRIVATE KEY-----") => Value::from(HIDDEN),
+        Value::String(text) => Value::from(without_user(text)),
         other => other.clone(),
     }
 }
 
+/// A URL without the user and password in it.
+fn without_user(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.into();
+    };
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    match authority.rfind('@') {
+        Some(at) => format!("{scheme}://{HIDDEN}{}", &rest[at..]).into(),
+        None => text.into(),
+    }
+}
+
 fn sounds_secret(key: &str) -> bool {
-    const PARTS: [&str; 7] = [
-        "password",
-        "passwd",
+    const PARTS: [&str; 8] = [
+        "pass",
+        "pwd",
+        "pem",
         "secret",
         "token",
         "credential",

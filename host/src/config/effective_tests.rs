@@ -119,4 +119,15 @@ fn secrets_of_a_section_are_not_shown() {
     assert!(!page.contains("hunter2"), "{page}");
     assert_eq!(page.matches(HIDDEN).count(), 3, "{page}");
     assert_eq!(line(&page, "shown:"), "      shown: yes");
+    let text = FILE.replace(
+        "seed: 5",
+        "auth: {privateKeyPem: hunter2, passphrase: hunter2}, pwd: hunter2, shown: 'https://u:hunter2@host/p@q', \
+         block: '-----BEGIN PRIVATE KEY-----hunter2'",
+    );
+    let page = resolve(&text, Flags::default()).effective();
+    assert!(!page.contains("hunter2"), "{page}");
+    assert!(
+        line(&page, "shown:").ends_with("https://(not shown)@host/p@q"),
+        "{page}"
+    );
 }

@@ -4,8 +4,8 @@
 
 use super::duration::PositiveDuration;
 use super::file;
+use super::holds::Holds;
 use super::resolve::Resolver;
-use super::source;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -127,12 +127,12 @@ impl Default for Authorization {
 impl Resolver<'_> {
     pub(super) fn kubelet(&mut self, file: file::Kubelet) -> KubeletConfig {
         let default = KubeletConfig::default();
-        let client_ca_file = self.readable("kubelet.clientCAFile", file.client_ca_file);
+        let client_ca_file = self.readable("kubelet.clientCAFile", file.client_ca_file, Holds::Certificates);
         let serving_cert = self.serving_cert(file.cert_file, file.key_file, file.server_tls_bootstrap);
         let no_verify_clients = self.overlay.no_verify_clients.clone();
         let verify_clients = no_verify_clients.map(|given| given.map(|no| !no));
         let cert_directory = file.cert_directory.map(|path| self.path(&path));
-        let resolv_conf = self.readable("kubelet.resolvConf", file.resolv_conf);
+        let resolv_conf = self.readable("kubelet.resolvConf", file.resolv_conf, Holds::Text);
         KubeletConfig {
             listen: self.value("kubelet.listen", file.listen, default.listen),
             client_ca_file,
@@ -194,8 +194,8 @@ impl Resolver<'_> {
         key_file: Option<PathBuf>,
         requested: Option<bool>,
     ) -> ServingCert {
-        let cert_file = self.readable("kubelet.certFile", cert_file);
-        let key_file = self.readable("kubelet.keyFile", key_file);
+        let cert_file = self.readable("kubelet.certFile", cert_file, Holds::Certificates);
+        let key_file = self.readable("kubelet.keyFile", key_file, Holds::Key);
         let requested = self.value("kubelet.serverTLSBootstrap", requested, false);
         if requested && (cert_file.is_some() || key_file.is_some()) {
             self.fault_of(
@@ -224,16 +224,13 @@ impl Resolver<'_> {
         }
     }
 
-    /// The path of a file that can be read.
-    fn readable(&mut self, name: &str, path: Option<PathBuf>) -> Option<PathBuf> {
+    /// The path of a file that can be read, and holds what it should.
+    fn readable(&mut self, name: &str, path: Option<PathBuf>, holds: Holds) -> Option<PathBuf> {
         let path = path.map(|path| self.path(&path));
         if let Some(path) = &path
-            && let Err(error) = std::fs::File::open(path)
+            && let Err(why) = holds.check(path)
         {
-            self.fault_of(
-                name,
-                format!("unable to read {}: {}", path.display(), source::plainly(&error)),
-            );
+            self.fault_of(name, format!("unable to read {}: {why}", path.display()));
         }
         self.optional(name, path)
     }

@@ -23,6 +23,7 @@ mod duration;
 mod effective;
 mod fault;
 mod file;
+mod holds;
 pub mod kubeconfig;
 mod kubelet;
 mod misplaced;
