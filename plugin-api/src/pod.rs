@@ -42,6 +42,10 @@ pub struct PodRequest {
     /// container's first run reports, already one more than before. Containers not named here start at 0.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub restart_counts: BTreeMap<String, u32>,
+    /// Then, too: the containers that had ended for good, and how. They are not started again, and are reported as they are here,
+    /// with the restart count above.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended: BTreeMap<String, Termination>,
 }
 
 impl PodRequest {

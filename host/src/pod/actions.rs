@@ -13,7 +13,7 @@ use crate::{
     plugin::Provider,
 };
 use futures::FutureExt;
-use outrigger_plugin::{ErrorCode, Materials, PodIdentity, PodReport, ProviderError, UpdateOutcome};
+use outrigger_plugin::{ErrorCode, Materials, PodIdentity, PodReport, ProviderError, Termination, UpdateOutcome};
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
@@ -104,6 +104,15 @@ pub async fn contained<T>(action: impl Future<Output = T>, otherwise: impl FnOnc
     }
 }
 
+/// What a pod that is made again has behind it.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// Of the first runs.
+    pub restart_counts: BTreeMap<String, u32>,
+    /// Containers that are not started again.
+    pub ended: BTreeMap<String, Termination>,
+}
+
 /// Body of a create or an update: JSON of a `PodRequest`.
 pub struct RequestBody {
     pub json: Vec<u8>,
@@ -119,7 +128,7 @@ impl RequestBody {
     pub fn of(
         identity: &PodIdentity,
         raw: &[u8],
-        restart_counts: &BTreeMap<String, u32>,
+        past: &Past,
         materials: &Materials,
         hasher: &RandomState,
     ) -> Result<Self, serde_json::Error> {
@@ -127,9 +136,13 @@ impl RequestBody {
         let mut json = Vec::with_capacity(raw.len() + 6 * 1024);
         json.extend_from_slice(br#"{"identity":"#);
         serde_json::to_writer(&mut json, identity)?;
-        if !restart_counts.is_empty() {
+        if !past.restart_counts.is_empty() {
             json.extend_from_slice(br#","restart_counts":"#);
-            serde_json::to_writer(&mut json, restart_counts)?;
+            serde_json::to_writer(&mut json, &past.restart_counts)?;
+        }
+        if !past.ended.is_empty() {
+            json.extend_from_slice(br#","ended":"#);
+            serde_json::to_writer(&mut json, &past.ended)?;
         }
         json.extend_from_slice(br#","materials":"#);
         let begin = json.len();
@@ -219,6 +232,7 @@ pub async fn delete(client: Client, identity: Arc<PodIdentity>) -> Result<Reply,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use outrigger_plugin::Timestamp;
 
     #[tokio::test]
     async fn a_panic_ends_an_action_like_any_other_failure() {
@@ -246,23 +260,29 @@ mod tests {
             name: text("p\"q"),
             uid: text("u"),
         };
-        let counts = BTreeMap::from([(text("a"), 3)]);
+        let past = Past {
+            restart_counts: BTreeMap::from([(text("a"), 3)]),
+            ended: BTreeMap::from([(text("b"), Termination::new(0, "Completed", Timestamp(7)))]),
+        };
         let raw = br#"{"spec":{"x":1}}"#;
         let hasher = RandomState::new();
         let mut materials = Materials {
             hostname: text("h"),
             ..Materials::default()
         };
-        let body = RequestBody::of(&identity, raw, &counts, &materials, &hasher).unwrap();
+        let body = RequestBody::of(&identity, raw, &past, &materials, &hasher).unwrap();
         let request: outrigger_plugin::PodRequest = serde_json::from_slice(&body.json).unwrap();
         assert_eq!(request.materials, materials);
-        let same = RequestBody::of(&identity, raw, &BTreeMap::new(), &materials, &hasher).unwrap();
+        let same = RequestBody::of(&identity, raw, &Past::default(), &materials, &hasher).unwrap();
         assert_eq!(same.digest, body.digest);
         materials.domain = text("d");
-        let other = RequestBody::of(&identity, raw, &counts, &materials, &hasher).unwrap();
+        let other = RequestBody::of(&identity, raw, &past, &materials, &hasher).unwrap();
         assert_ne!(other.digest, body.digest);
         assert_eq!(request.identity, identity);
         assert_eq!(request.pod.get(), r#"{"spec":{"x":1}}"#);
-        assert_eq!(request.restart_counts, counts);
+        assert_eq!(
+            (request.restart_counts, request.ended),
+            (past.restart_counts, past.ended)
+        );
     }
 }

@@ -1,12 +1,12 @@
 //! The next step of a pod, begun.
 
 use super::{
-    actions::{self, Done, Outcome},
+    actions::{self, Done, Outcome, Past},
     controller::PodController,
     entry::{Call, CallKind, Entry, Object, SHOW_CREATING_AFTER, Standing, Uid},
     nodes::Stage,
     reconcile::{self, Backend, Facts, Step},
-    status::{self, Inputs, Situation, patch},
+    status::{self, Inputs, Situation, model::Terminated, patch},
     supply::Provision,
     view,
 };
@@ -14,7 +14,6 @@ use crate::cluster::{ApiError, Returns};
 use outrigger_plugin::Timestamp;
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -135,8 +134,8 @@ impl PodController {
         let mut gives = None;
         let work: futures::future::BoxFuture<'static, Outcome> = match kind {
             CallKind::Create | CallKind::Update => {
-                let counts = restart_counts(entry);
-                let body = match self.provide(uid, kind, &counts) {
+                let past = past(entry);
+                let body = match self.provide(uid, kind, &past) {
                     Provision::Made(body) => body,
                     Provision::Same | Provision::Wanting => {
                         self.providers[index].calls.leave();
@@ -348,18 +347,38 @@ fn difference(
     patch::body(&entry.identity.uid, &desired, &pod.status).map(Some)
 }
 
-/// For a pod that vanished: its containers are counted on from here.
-fn restart_counts(entry: &Entry) -> BTreeMap<String, u32> {
+/// For a pod that vanished: its containers are counted on from here, and those that had ended for good stay so.
+fn past(entry: &Entry) -> Past {
+    let mut past = Past::default();
     if entry.backend != Backend::Vanished {
-        return BTreeMap::new();
+        return past;
     }
     let raw = entry.record.object();
     let Ok(pod) = view::pod(&raw) else {
-        return BTreeMap::new();
+        return past;
     };
-    pod.status
-        .all_containers()
-        .filter(|container| container.has_run())
-        .map(|container| (container.name.clone(), container.restart_count + 1))
-        .collect()
+    let (status, spec) = (&pod.status, &pod.spec);
+    let debugging = status
+        .ephemeral_container_statuses
+        .iter()
+        .map(|container| (None, container));
+    // Init containers begin anew with a new sandbox, as with a kubelet.
+    let regular = status.container_statuses.iter().map(|container| {
+        let declared = spec.containers.iter().find(|declared| declared.name == container.name);
+        (declared, container)
+    });
+    for (declared, container) in regular.chain(debugging) {
+        let restarts =
+            |end: &Terminated| declared.is_some_and(|declared| declared.restarts(&spec.restart_policy, end.exit_code));
+        if let Some(end) = container.state.terminated.as_ref().filter(|end| !restarts(end)) {
+            past.restart_counts
+                .insert(container.name.clone(), container.restart_count);
+            past.ended.insert(container.name.clone(), end.into());
+        }
+    }
+    for container in status.all_containers().filter(|container| container.has_run()) {
+        let again = || container.restart_count + 1;
+        past.restart_counts.entry(container.name.clone()).or_insert_with(again);
+    }
+    past
 }

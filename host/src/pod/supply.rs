@@ -9,7 +9,7 @@
 //! compared with the backend, which repairs everything that was missed meanwhile.
 
 use super::{
-    actions::RequestBody,
+    actions::{Past, RequestBody},
     controller::PodController,
     entry::{CallKind, NodeIndex, SHOW_WAITING_AFTER, Uid},
     reconcile::{Api, Backend, Facts},
@@ -115,7 +115,7 @@ pub(super) enum Provision {
 
 impl PodController {
     /// Resolves a pod's materials for a create or an update.
-    pub(super) fn provide(&mut self, uid: &Uid, kind: CallKind, counts: &BTreeMap<String, u32>) -> Provision {
+    pub(super) fn provide(&mut self, uid: &Uid, kind: CallKind, past: &Past) -> Provision {
         let now = Instant::now();
         let outcome = self.resolve(uid);
         let Some(entry) = self.pods.get_mut(uid) else {
@@ -126,7 +126,7 @@ impl PodController {
                 let body = RequestBody::of(
                     &entry.identity,
                     &entry.record.object(),
-                    counts,
+                    past,
                     &resolved.materials,
                     &self.hasher,
                 );

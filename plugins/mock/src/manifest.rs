@@ -146,6 +146,7 @@ pub fn read(request: &PodRequest, around: &Surroundings) -> Result<PodSpec> {
                 behaviour: behaviours.take(&container.name, kind)?,
                 resources: fingerprint([&container.resources, &spec.resources]),
                 restarts: request.restart_counts.get(&container.name).copied().unwrap_or(0),
+                ended: request.ended.get(&container.name).cloned().map(Box::new),
                 restart_policy: container.restart_policy,
                 ports: container
                     .ports

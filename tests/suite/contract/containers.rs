@@ -263,3 +263,36 @@ async fn what_a_provider_cannot_carry_holds_the_pod_and_is_named() {
     .await;
     test.running("web").await;
 }
+
+#[tokio::test]
+pub(super) async fn what_had_ended_for_good_stays_so_when_its_pod_is_made_again() {
+    let test = Test::new("container_past").await;
+    let host = test.start(&test.mock(json!({})));
+    test.node_ready(&test.node()).await;
+    let containers = ["done", "goes-on"].map(|name| json!({ "name": name, "image": "registry.example/app:1" }));
+    let behaviour = json!({ "done.mock.outrigger.dev/runTime": "1s", "mock.outrigger.dev/vanishAfter": "3s" });
+    test.create(test.pod(
+        "job",
+        json!({
+            "metadata": { "annotations": behaviour },
+            "spec": { "restartPolicy": "OnFailure", "containers": containers },
+        }),
+    ))
+    .await;
+    let status = |pod: &Pod, name: &str| regular(pod).into_iter().find(|container| container.name == name);
+    let ended = |pod: &Pod| status(pod, "done")?.state?.terminated;
+    let first = test
+        .pod_until("job", "one container has ended", |pod| ended(pod).is_some())
+        .await;
+    let again = |pod: &Pod| {
+        let container = status(pod, "goes-on");
+        container.is_some_and(|container| container.restart_count == 1 && container.ready)
+    };
+    let made_again = test.pod_until("job", "the other runs again", again).await;
+    assert_eq!(ended(&made_again), ended(&first), "its work is not done twice");
+    assert_eq!(
+        status(&made_again, "done").map(|container| container.restart_count),
+        Some(0)
+    );
+    assert!(!host.log().contains("unable to write pod"), "{}", host.log());
+}

@@ -1,5 +1,7 @@
 //! `v1.PodStatus` as the host owns it: the fields that a kubelet writes, comparable, in the API's JSON.
 
+use super::time;
+use outrigger_plugin::{Termination, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -155,6 +157,22 @@ pub struct Terminated {
     pub finished_at: Option<String>,
     #[serde(rename = "containerID", skip_serializing_if = "String::is_empty")]
     pub container_id: String,
+}
+
+/// As a provider reports it.
+impl From<&Terminated> for Termination {
+    fn from(end: &Terminated) -> Self {
+        let at = |text: &Option<String>| text.as_deref().and_then(time::parse);
+        Self {
+            exit_code: end.exit_code,
+            signal: end.signal,
+            reason: end.reason.clone(),
+            message: end.message.clone(),
+            started_at: at(&end.started_at),
+            finished_at: at(&end.finished_at).unwrap_or(Timestamp(0)),
+            container_id: end.container_id.clone(),
+        }
+    }
 }
 
 fn is_zero(number: &i32) -> bool {

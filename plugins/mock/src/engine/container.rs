@@ -110,11 +110,20 @@ pub enum Cause {
 }
 
 impl Container {
-    /// A container before its first run.
+    /// A container before its first run, or after its last.
     pub fn new(spec: ContainerSpec) -> Self {
+        let end = spec.ended.as_deref().map(|ended| {
+            Box::new(End {
+                run: spec.restarts,
+                started: ended.started_at.unwrap_or(ended.finished_at),
+                finished: ended.finished_at,
+                cause: Cause::Natural,
+                exit_code: ended.exit_code,
+            })
+        });
         Self {
-            run: Run::Waiting,
-            end: None,
+            run: if end.is_some() { Run::Ended } else { Run::Waiting },
+            end,
             previous: None,
             restarts: spec.restarts,
             in_a_row: 0,

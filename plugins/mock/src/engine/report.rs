@@ -90,7 +90,8 @@ fn report_container(pod: &Pod, container: &Container, has_init: bool) -> Contain
         Run::Ended => {
             // An init container that has done its work counts as ready.
             ready = container.spec.kind == Kind::Init && container.has_succeeded();
-            match std::mem::replace(&mut last_termination, termination(&container.previous)) {
+            let end = std::mem::replace(&mut last_termination, termination(&container.previous));
+            match container.spec.ended.as_deref().cloned().or(end) {
                 Some(end) => ContainerState::Terminated(end),
                 None => ContainerState::Waiting {
                     reason: "ContainerCreating".into(),

@@ -1,7 +1,7 @@
 //! What the engine has to know of a pod to simulate it: all that is kept of a manifest.
 
 use crate::{behaviour::Behaviour, ip_pool::Cidr, span::Span};
-use outrigger_plugin::PodIdentity;
+use outrigger_plugin::{PodIdentity, Termination};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 use std::{
     ops::Deref,
@@ -48,6 +48,9 @@ pub struct ContainerSpec {
     pub resources: u64,
     /// The restart count of its first run.
     pub restarts: u32,
+    /// How it had ended for good before its pod was made again: it is not started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Box<Termination>>,
     /// The TCP ports that it declares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<u16>,
@@ -237,6 +240,7 @@ mod tests {
             pod: to_raw_value(&json!({"spec": {"containers": [container]}})).unwrap(),
             materials: Default::default(),
             restart_counts: Default::default(),
+            ended: Default::default(),
         };
         let around = Surroundings {
             seed: 0,

@@ -36,6 +36,7 @@ fn request(uid: &str, annotations: &[(&str, &str)], spec: Value) -> PodRequest {
         pod: serde_json::value::to_raw_value(&pod).unwrap(),
         materials: Default::default(),
         restart_counts: BTreeMap::new(),
+        ended: BTreeMap::new(),
     }
 }
 
@@ -756,6 +757,7 @@ fn kinds_and_policies_decide_on_restarts() {
         restart_rules: Vec::new(),
         resources: 0,
         restarts: 0,
+        ended: None,
         ports: Vec::new(),
         stdin: false,
         behaviour: spec::Shared(Arc::new(Behaviour {

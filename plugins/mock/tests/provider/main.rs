@@ -61,6 +61,7 @@ fn pod_of(name: &str, annotations: &[(&str, &str)], spec: Value) -> PodRequest {
         pod: serde_json::value::to_raw_value(&manifest).unwrap(),
         materials: Default::default(),
         restart_counts: BTreeMap::new(),
+        ended: Default::default(),
     }
 }
 

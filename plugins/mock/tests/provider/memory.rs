@@ -1,6 +1,6 @@
 use crate::{PATIENCE, identity, pod, pod_of, pushed_report, start};
 use outrigger_plugin::{
-    ContainerState, ErrorCode, Level, PodReport, Provider, Stats, UpdateOutcome,
+    ContainerState, ErrorCode, Level, PodReport, Provider, Stats, Termination, Timestamp, UpdateOutcome,
     request::StatsRequest,
     testing::{Pushed, call},
 };
@@ -63,6 +63,29 @@ async fn what_comes_later_is_pushed() {
     pushed_report(&mut pushed, &uid, |report| report.containers[0].ready).await;
     let ended = pushed_report(&mut pushed, &uid, |report| !running(report)).await;
     assert_eq!(exit_code(&ended), 3);
+}
+
+#[tokio::test]
+async fn what_had_ended_before_its_pod_was_made_again_is_not_started() {
+    let (mock, _) = start(json!({})).await;
+    let containers = json!([{"name": "done"}, {"name": "goes-on"}]);
+    let mut again = pod_of(
+        "job",
+        &[],
+        json!({"restartPolicy": "OnFailure", "containers": containers}),
+    );
+    let end = Termination::new(0, "Finished", Timestamp(7));
+    again.restart_counts = [("done".to_owned(), 2), ("goes-on".to_owned(), 1)].into();
+    again.ended.insert("done".to_owned(), end.clone());
+    let report = mock.create(call(), again).await.unwrap();
+    let [done, goes_on] = &report.containers[..] else {
+        panic!("{report:?}")
+    };
+    assert_eq!((&done.state, done.restart_count), (&ContainerState::Terminated(end), 2));
+    assert_eq!(done.last_termination, None);
+    assert!(goes_on.ready && goes_on.restart_count == 1, "{goes_on:?}");
+    let stopped = mock.stop(call(), report.identity, GRACE).await.unwrap();
+    assert_eq!(stopped.containers[0].state, report.containers[0].state);
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ fn the_sample_pod_is_one() {
         pod: serde_json::value::to_raw_value(&pod).unwrap(),
         materials: Default::default(),
         restart_counts: BTreeMap::new(),
+        ended: Default::default(),
     };
     let around = Surroundings {
         seed: 0,
