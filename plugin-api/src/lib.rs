@@ -46,8 +46,14 @@
 //!         let mut pods = self.pods();
 //!         let report = pods.entry(pod.identity.uid.clone()).or_insert_with(|| {
 //!             let started_at = Timestamp::now();
-//!             let runs = |name| ContainerReport::new(name, ContainerState::Running { started_at });
-//!             PodReport { containers: names.map(runs).collect(), ..PodReport::new(pod.identity) }
+//!             let begun = |name| ContainerReport {
+//!                 restart_count: pod.restart_counts.get(name).copied().unwrap_or(0),
+//!                 ..match pod.ended.get(name) {
+//!                     Some(end) => ContainerReport::new(name, ContainerState::Terminated(end.clone())),
+//!                     None => ContainerReport::new(name, ContainerState::Running { started_at }),
+//!                 }
+//!             };
+//!             PodReport { containers: names.map(begun).collect(), ..PodReport::new(pod.identity.clone()) }
 //!         });
 //!         Ok(report.clone())
 //!     }
@@ -99,6 +105,8 @@
 //!   `update` or an earlier `stop`; calls for different UIDs come at the same time.
 //! - Every call may come again after a crash of the host at any point: creating what exists and removing what is gone
 //!   succeed.
+//! - A pod that vanished is made again under its UID, as is every pod of a provider that keeps them in memory when it is
+//!   started again: containers that had ended for good are named in [`PodRequest::ended`], and their work is not done twice.
 //! - States are *pushed* through [`Host::pod_status`] as they change. The host asks for all of them every few
 //!   minutes ([`Provider::sync`]), to find what was lost: a state that is not pushed is seen that late.
 //! - Use [`Materials`] instead of the manifest for environment, commands, volumes that the host makes files for, pull

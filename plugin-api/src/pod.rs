@@ -39,7 +39,8 @@ pub struct PodRequest {
     #[serde(default)]
     pub materials: Materials,
     /// When the pod is made again under its UID after it vanished from the backend: the restart count that each
-    /// container's first run reports, already one more than before. Containers not named here start at 0.
+    /// container's first run reports, already one more than before, or the same for those that are not started again, see
+    /// [`ended`](Self::ended). Containers not named here start at 0.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub restart_counts: BTreeMap<String, u32>,
     /// Then, too: the containers that had ended for good, and how. They are not started again, and are reported as they are here,

@@ -47,7 +47,7 @@ pub async fn start(config: &HostConfig, sink: &Arc<dyn Sink>) -> Result<HashMap<
         (provider, launched)
     });
     let mut started = HashMap::new();
-    let mut required = None;
+    let mut failure = None;
     for (provider, launched) in join_all(launches).await {
         let outcome = match launched {
             Ok(running) => {
@@ -57,12 +57,15 @@ pub async fn start(config: &HostConfig, sink: &Arc<dyn Sink>) -> Result<HashMap<
                 Started::Running(running)
             }
             // A fault of the configuration, like any other: it ends the host before anything runs.
-            Err(error @ plugin::Error::Config { .. }) => return Err(Error::Section(Box::new(error))),
+            Err(error @ plugin::Error::Config { .. }) => {
+                failure = Some(Error::Section(Box::new(error)));
+                continue;
+            }
             Err(error) => {
                 tracing::error!(provider = %provider.name, "{error}");
                 let broken = Started::Broken(Arc::new(Broken::new(error.told())));
-                if provider.required && required.is_none() {
-                    required = Some(Error::Required {
+                if provider.required && failure.is_none() {
+                    failure = Some(Error::Required {
                         provider: provider.name.clone(),
                         source: Box::new(error),
                     });
@@ -72,7 +75,9 @@ pub async fn start(config: &HostConfig, sink: &Arc<dyn Sink>) -> Result<HashMap<
         };
         started.insert(provider.name.clone(), outcome);
     }
-    if let Some(error) = required {
+    if let Some(error) = failure {
+        announce_end(&started);
+        shut_down(&started, config.shutdown_timeout).await;
         return Err(error);
     }
     if !started.values().any(|started| started.provider().is_some()) {

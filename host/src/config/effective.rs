@@ -12,7 +12,6 @@ use super::ServingCert;
 use super::duration::DurationText;
 use super::nearest::folded;
 use super::tree::field_path;
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::fmt::Write;
 use std::path::Path;
@@ -330,16 +329,19 @@ fn without_secrets(value: &serde_json::Value) -> serde_json::Value {
     }
 }
 
-/// A URL without the user and password in it.
-fn without_user(text: &str) -> Cow<'_, str> {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text.into();
-    };
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    match authority.rfind('@') {
-        Some(at) => format!("{scheme}://{HIDDEN}{}", &rest[at..]).into(),
-        None => text.into(),
+/// A text whose URLs are without the users and passwords in them.
+fn without_user(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let authority = &part[..part.find(['/', '?', '#', ',', ' ']).unwrap_or(part.len())];
+        shown.push_str("://");
+        match authority.rfind('@') {
+            Some(at) => shown.extend([HIDDEN, &part[at..]]),
+            None => shown.push_str(part),
+        }
     }
+    shown
 }
 
 fn sounds_secret(key: &str) -> bool {

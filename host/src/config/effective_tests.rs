@@ -122,7 +122,7 @@ fn secrets_of_a_section_are_not_shown() {
     let text = FILE.replace(
         "seed: 5",
         "auth: {privateKeyPem: hunter2, passphrase: hunter2}, pwd: hunter2, shown: 'https://u:hunter2@host/p@q', \
-         block: '-----BEGIN PRIVATE KEY-----hunter2'",
+         many: 'http://a:1,amqp://u:hunter2@b:2', block: '-----BEGIN PRIVATE KEY-----hunter2'",
     );
     let page = resolve(&text, Flags::default()).effective();
     assert!(!page.contains("hunter2"), "{page}");

@@ -158,8 +158,6 @@ impl Claim {
                         Err(_) => std::future::pending().await,
                     },
                 }
-                // A process that was stopped, or a machine that slept, has not noticed.
-                self.check_tenure();
                 let outcome = self.put(lease).await;
                 self.settle(outcome).await;
             }
@@ -218,6 +216,8 @@ impl Claim {
         let object = self
             .send(raw::put(&self.path(), body.to_string().into_bytes())?)
             .await?;
+        // A process that was stopped, or a machine that slept, has not noticed.
+        self.check_tenure();
         self.shared.tenure.extend(from, self.timing.duration);
         Ok(State::Holds {
             lease: Lease::read(object),

@@ -94,7 +94,7 @@ impl Provider {
             });
         }
         let supervised = Supervised::new(&config.name, image, config.config.clone(), sink, tuning);
-        supervised.start().await.map_err(|fault| Error::Start {
+        supervised.start(config.required).await.map_err(|fault| Error::Start {
             provider: config.name.clone(),
             path: image.path.clone(),
             fault,

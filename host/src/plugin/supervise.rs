@@ -183,11 +183,11 @@ impl Supervised {
         self.state.subscribe()
     }
 
-    /// The first start. A fault that may pass, as that of a network that is not there yet, leaves the provider to [`run`]; any
-    /// other is the caller's.
-    pub async fn start(self: &Arc<Self>) -> Result<(), StartFault> {
+    /// The first start. A fault that will pass leaves the provider to [`run`], and so does a start that does not end, as where
+    /// the network comes after the host, unless it is `required`; any other is the caller's.
+    pub async fn start(self: &Arc<Self>, required: bool) -> Result<(), StartFault> {
         match self.attempt().await {
-            Err(fault) if fault.is_passing() || matches!(fault, StartFault::Hung(_)) => {
+            Err(fault) if fault.is_passing() || !required && matches!(fault, StartFault::Hung(_)) => {
                 self.failed(&fault);
                 Ok(())
             }

@@ -6,12 +6,12 @@ use super::{
     entry::{Call, CallKind, Entry, Object, SHOW_CREATING_AFTER, Standing, Uid},
     nodes::Stage,
     reconcile::{self, Backend, Facts, Step},
-    status::{self, Inputs, Situation, model::Terminated, patch},
+    status::{self, Inputs, Situation, patch},
     supply::Provision,
     view,
 };
 use crate::cluster::{ApiError, Returns};
-use outrigger_plugin::Timestamp;
+use outrigger_plugin::{ContainerState, Termination, Timestamp};
 use std::{
     cmp::Reverse,
     time::{Duration, Instant},
@@ -358,22 +358,28 @@ fn past(entry: &Entry) -> Past {
         return past;
     };
     let (status, spec) = (&pod.status, &pod.spec);
-    let debugging = status
-        .ephemeral_container_statuses
-        .iter()
-        .map(|container| (None, container));
     // Init containers begin anew with a new sandbox, as with a kubelet.
-    let regular = status.container_statuses.iter().map(|container| {
-        let declared = spec.containers.iter().find(|declared| declared.name == container.name);
-        (declared, container)
+    let recorded = status
+        .container_statuses
+        .iter()
+        .chain(&status.ephemeral_container_statuses);
+    let recorded = recorded.filter_map(|container| {
+        let end = container.state.terminated.as_ref()?;
+        Some((&container.name, container.restart_count, Termination::from(end)))
     });
-    for (declared, container) in regular.chain(debugging) {
-        let restarts =
-            |end: &Terminated| declared.is_some_and(|declared| declared.restarts(&spec.restart_policy, end.exit_code));
-        if let Some(end) = container.state.terminated.as_ref().filter(|end| !restarts(end)) {
-            past.restart_counts
-                .insert(container.name.clone(), container.restart_count);
-            past.ended.insert(container.name.clone(), end.into());
+    let reported = entry.lost_ends.iter().flat_map(|ends| ends.iter());
+    let reported = reported.filter_map(|container| match &container.state {
+        ContainerState::Terminated(end) => Some((&container.name, container.restart_count, end.clone())),
+        _ => None,
+    });
+    // What was reported last is newer, or the same.
+    for (name, restart_count, end) in recorded.chain(reported) {
+        let declared = spec.containers.iter().find(|declared| declared.name == *name);
+        let restarts = declared
+            .is_some_and(|declared| declared.restarts(&spec.restart_policy, end.exit_code) || spec.restarts_together());
+        if !restarts {
+            past.restart_counts.insert(name.clone(), restart_count);
+            past.ended.insert(name.clone(), end);
         }
     }
     for container in status.all_containers().filter(|container| container.has_run()) {
@@ -381,4 +387,70 @@ fn past(entry: &Entry) -> Past {
         past.restart_counts.entry(container.name.clone()).or_insert_with(again);
     }
     past
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::entry::Entry;
+    use outrigger_plugin::{ContainerReport, PodIdentity, PodReport};
+    use serde_json::json;
+
+    #[test]
+    fn what_has_ended_for_good_is_told_whether_it_was_recorded_or_only_reported() {
+        let identity = PodIdentity {
+            cluster: String::new(),
+            node: String::new(),
+            namespace: "ns".to_owned(),
+            name: "job".to_owned(),
+            uid: "u".to_owned(),
+        };
+        let run = |name: &str, exit_code: Option<i32>| match exit_code {
+            Some(code) => json!({ "name": name, "restartCount": 2, "state": { "terminated": { "exitCode": code } } }),
+            None => {
+                json!({ "name": name, "restartCount": 2, "state": { "running": { "startedAt": "2026-11-30T00:00:00Z" } } })
+            }
+        };
+        let raw = json!({
+            "metadata": { "uid": "u", "resourceVersion": "1" },
+            "spec": { "restartPolicy": "OnFailure", "containers": [{ "name": "recorded" }, { "name": "reported" }, { "name": "failed" }, { "name": "runs" }] },
+            "status": { "containerStatuses": [run("recorded", Some(0)), run("reported", None), run("failed", Some(1)), run("runs", None)] },
+        })
+        .to_string();
+        let mut entry = Entry::new(identity.clone(), 0);
+        entry.apply(raw.as_bytes(), &view::head(raw.as_bytes()).unwrap(), Instant::now());
+        let ended = |name: &str, code| {
+            let end = Termination::new(code, "Completed", Timestamp(7));
+            ContainerReport::new(name, ContainerState::Terminated(end))
+        };
+        let report = PodReport {
+            containers: vec![
+                ended("recorded", 0),
+                ended("reported", 0),
+                ended("failed", 1),
+                ContainerReport::new(
+                    "runs",
+                    ContainerState::Running {
+                        started_at: Timestamp(1),
+                    },
+                ),
+            ],
+            ..PodReport::new(identity.clone())
+        };
+        entry.ingest(report);
+        entry.ingest(PodReport::gone(identity.clone()));
+        let told = past(&entry);
+        assert_eq!(told.ended.keys().collect::<Vec<_>>(), ["recorded", "reported"]);
+        assert_eq!(told.ended["reported"].finished_at, Timestamp(7));
+        let counts: Vec<u32> = ["recorded", "reported", "failed", "runs"]
+            .map(|name| told.restart_counts[name])
+            .into();
+        assert_eq!(
+            counts,
+            [0, 0, 3, 3],
+            "its own report's, or one more than what is recorded"
+        );
+        entry.ingest(PodReport::new(identity));
+        assert!(entry.lost_ends.is_none());
+    }
 }

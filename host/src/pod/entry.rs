@@ -185,6 +185,8 @@ pub struct Entry {
     pub all_ended: bool,
     /// And none of them is started again, by policies and exit codes.
     pub stays_ended: bool,
+    /// Its containers that had ended by the last report before it vanished: their ends may not be recorded yet.
+    pub lost_ends: Option<Box<Vec<ContainerReport>>>,
     /// It had ended so before `activeDeadlineSeconds` had passed: they count no more, however late that is recorded.
     pub ended_in_time: bool,
     /// Since when it is known to be in the backend: a list that began earlier says nothing about it.
@@ -267,6 +269,7 @@ impl Entry {
             reported: None,
             all_ended: false,
             stays_ended: false,
+            lost_ends: None,
             ended_in_time: false,
             present_since: None,
             inherited: false,
@@ -429,9 +432,14 @@ impl Entry {
                 return Ingested::Same;
             }
             (self.all_ended, self.stays_ended) = (false, false);
-            return Ingested::New {
-                before: self.record.set_report(None),
-            };
+            let before = self.record.set_report(None);
+            if let Some(report) = &before {
+                let all = report.containers.iter().chain(&report.ephemeral_containers);
+                let ended = all.filter(|container| matches!(container.state, ContainerState::Terminated(_)));
+                let ended: Vec<_> = ended.cloned().collect();
+                self.lost_ends = (!ended.is_empty()).then(|| Box::new(ended));
+            }
+            return Ingested::New { before };
         }
         let stands = matches!(self.backend, Backend::Present | Backend::Ended) && self.trouble.is_none();
         if self.backend != Backend::Ended {
@@ -439,6 +447,7 @@ impl Entry {
         }
         self.present_since.get_or_insert_with(Instant::now);
         self.inherited = false;
+        self.lost_ends = None;
         self.trouble = None;
         self.reported = Some(report.sequence);
         // Whose it is and which one stand here, so that it is like others.

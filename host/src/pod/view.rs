@@ -176,6 +176,15 @@ impl Container<'_> {
     }
 }
 
+impl Spec<'_> {
+    /// Whether a rule of one container starts all of them again, those that had ended for good among them.
+    pub fn restarts_together(&self) -> bool {
+        let containers = self.containers.iter().chain(&self.init_containers);
+        let mut rules = containers.flat_map(|container| &container.restart_policy_rules);
+        rules.any(|rule| rule.action == "RestartAllContainers")
+    }
+}
+
 impl RestartRule<'_> {
     fn restarts(&self, exit_code: i32) -> bool {
         let listed = self.exit_codes.values.contains(&exit_code);

@@ -57,6 +57,20 @@ async fn the_plugin_of_the_readme_builds_and_runs_a_pod() {
         assert!(report.containers.iter().all(|container| container.ready));
     }
     assert_eq!(provider.list_pods(LONG).await.unwrap().len(), 1);
+    let mut again = body.clone();
+    again["identity"] = json!(pod("u2"));
+    again["restart_counts"] = json!({ "app": 1, "beside": 0 });
+    again["ended"] = json!({ "beside": { "exit_code": 0, "reason": "Completed", "finished_at": 7 } });
+    let report = provider.create_pod(again.to_string().into_bytes(), LONG).await.unwrap();
+    let [app, beside] = &report.containers[..] else {
+        panic!("{report:?}")
+    };
+    assert!(app.ready && app.restart_count == 1);
+    assert!(
+        matches!(beside.state, ContainerState::Terminated(_)),
+        "its work is not done twice"
+    );
+    provider.remove_pod(&pod("u2"), LONG).await.unwrap();
     let stopped = provider.stop_pod(&identity, LONG, LONG).await.unwrap();
     let has_ended = |state: &ContainerState| matches!(state, ContainerState::Terminated(end) if end.exit_code == 0);
     assert!(stopped.containers.iter().all(|container| has_ended(&container.state)));

@@ -4,6 +4,7 @@ use crate::harness::SOON;
 use crate::harness::Test;
 use crate::harness::eventually;
 use crate::harness::uid;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use std::time::Duration;
 
@@ -129,4 +130,35 @@ async fn two_hosts_never_make_a_pod_twice_vk_875() {
     let counts = backend.counts().await;
     counts.assert_made_once();
     assert_eq!(counts.pods.len(), PODS);
+}
+
+#[tokio::test]
+async fn a_host_that_slept_for_longer_than_its_lease_makes_up_for_it() {
+    let test = Test::new("owner_slept").await;
+    let backend = test.backend().await;
+    let host = test.start(&test.mock(backend.config()));
+    test.node_ready(&test.node()).await;
+    test.create(test.pod("goes", json!({}))).await;
+    let gone = uid(&test.running("goes").await);
+    host.freeze();
+    test.delete("goes", None).await;
+    test.create(test.pod("comes", json!({}))).await;
+    let duration = Duration::from_secs(41);
+    eventually(duration * 2, "the lease has run out", || async {
+        let lease = test
+            .leases()
+            .get(&test.node())
+            .await
+            .map_err(|error| error.to_string())?;
+        let renewed = lease.spec.and_then(|spec| spec.renew_time).ok_or("never renewed")?;
+        match Timestamp::now().duration_since(renewed.0) {
+            age if age.unsigned_abs() > duration => Ok(()),
+            age => Err(format!("it was renewed {age} ago")),
+        }
+    })
+    .await;
+    host.thaw();
+    test.running("comes").await;
+    test.gone("goes", &gone).await;
+    backend.counts().await.assert_made_once();
 }

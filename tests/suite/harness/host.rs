@@ -102,8 +102,22 @@ impl Host {
 
     /// Asks it to end.
     pub fn term(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Stops it as it is, as a machine that sleeps does.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.try_into().unwrap()));
-        kill_process(pid.expect("the host has ended already"), Signal::TERM).unwrap();
+        kill_process(pid.expect("the host has ended already"), signal).unwrap();
     }
 
     /// Waits for its end, which must have this exit code.
