@@ -367,7 +367,8 @@ fn past(entry: &Entry) -> Past {
         let end = container.state.terminated.as_ref()?;
         Some((&container.name, container.restart_count, Termination::from(end)))
     });
-    let reported = entry.lost_ends.iter().flat_map(|ends| ends.iter());
+    let reported = entry.lost_ends.iter();
+    let reported = reported.flat_map(|report| report.containers.iter().chain(&report.ephemeral_containers));
     let reported = reported.filter_map(|container| match &container.state {
         ContainerState::Terminated(end) => Some((&container.name, container.restart_count, end.clone())),
         _ => None,

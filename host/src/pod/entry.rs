@@ -185,8 +185,8 @@ pub struct Entry {
     pub all_ended: bool,
     /// And none of them is started again, by policies and exit codes.
     pub stays_ended: bool,
-    /// Its containers that had ended by the last report before it vanished: their ends may not be recorded yet.
-    pub lost_ends: Option<Box<Vec<ContainerReport>>>,
+    /// The last report before it vanished, if containers had ended by then: their ends may not be recorded yet.
+    pub lost_ends: Option<Box<PodReport>>,
     /// It had ended so before `activeDeadlineSeconds` had passed: they count no more, however late that is recorded.
     pub ended_in_time: bool,
     /// Since when it is known to be in the backend: a list that began earlier says nothing about it.
@@ -433,12 +433,15 @@ impl Entry {
             }
             (self.all_ended, self.stays_ended) = (false, false);
             let before = self.record.set_report(None);
-            if let Some(report) = &before {
-                let all = report.containers.iter().chain(&report.ephemeral_containers);
-                let ended = all.filter(|container| matches!(container.state, ContainerState::Terminated(_)));
-                let ended: Vec<_> = ended.cloned().collect();
-                self.lost_ends = (!ended.is_empty()).then(|| Box::new(ended));
-            }
+            let has_ended = |container: &ContainerReport| matches!(container.state, ContainerState::Terminated(_));
+            let ends = |report: &PodReport| {
+                report
+                    .containers
+                    .iter()
+                    .chain(&report.ephemeral_containers)
+                    .any(has_ended)
+            };
+            self.lost_ends = before.clone().filter(|report| ends(report));
             return Ingested::New { before };
         }
         let stands = matches!(self.backend, Backend::Present | Backend::Ended) && self.trouble.is_none();

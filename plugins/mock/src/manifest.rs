@@ -228,7 +228,7 @@ mod tests {
                 defaults: Defaults::new(crate::behaviour::Behaviour::default()),
                 ranges: Vec::new(),
             };
-            super::read(&request, &around)
+            read(&request, &around)
         };
         assert_eq!(read("Restart").unwrap().containers[0].restart_rules.len(), 1);
         let error = read("RestartAllContainers").unwrap_err();
