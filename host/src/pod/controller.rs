@@ -404,7 +404,7 @@ impl PodController {
             && !entry.lined_up
         {
             entry.lined_up = true;
-            self.press.line_up(uid.clone(), entry.mark(), now);
+            self.press.line_up(uid.clone(), entry.mark(), entry.is_leaving(), now);
         }
     }
 

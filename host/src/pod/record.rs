@@ -17,9 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What has not changed for so long is packed. Long enough for the steps of a pod that goes to follow each other while many
-/// go at once: to be packed in between would cost it more than all of them.
-const REST: Duration = Duration::from_secs(5);
+/// What has not changed for so long is packed.
+const REST: Duration = Duration::from_secs(1);
+/// The same of a pod that goes. Where many go at once each waits for its turn between two of its steps, and to be packed there
+/// would cost it more than all of them; it is gone soon anyway.
+const LAST_REST: Duration = Duration::from_secs(15);
 /// Pods of a template leave a tenth.
 const LIKENESS: Likeness = Likeness { close: 15, like: 33 };
 
@@ -134,37 +136,48 @@ pub type Mark = (u64, Option<u64>);
 /// Packs the records of pods at rest.
 pub struct Press {
     models: Models,
-    /// Pods in the order of their time, and how they were.
-    line: VecDeque<(Instant, Uid, Mark)>,
+    line: Line,
+    /// Pods that go.
+    leaving: Line,
 }
+
+/// Pods in the order of their time, and how they were.
+type Line = VecDeque<(Instant, Uid, Mark)>;
 
 impl Default for Press {
     fn default() -> Self {
         Self {
             models: Models::new(LIKENESS),
             line: VecDeque::new(),
+            leaving: VecDeque::new(),
         }
     }
 }
 
 impl Press {
     /// Has a pod's record packed if it is still this one later.
-    pub fn line_up(&mut self, uid: Uid, mark: Mark, now: Instant) {
-        self.line.push_back((now + REST, uid, mark));
+    pub fn line_up(&mut self, uid: Uid, mark: Mark, leaving: bool, now: Instant) {
+        match leaving {
+            true => self.leaving.push_back((now + LAST_REST, uid, mark)),
+            false => self.line.push_back((now + REST, uid, mark)),
+        }
     }
 
     /// When there is something to do.
     pub fn due_at(&self) -> Option<Instant> {
-        self.line.front().map(|(at, _, _)| *at)
+        let first = |line: &Line| line.front().map(|(at, _, _)| *at);
+        first(&self.line).into_iter().chain(first(&self.leaving)).min()
     }
 
     /// The next pod whose time has come.
     pub fn due(&mut self, now: Instant) -> Option<(Uid, Mark)> {
-        let (_, uid, mark) = self.line.pop_front_if(|(at, _, _)| *at <= now)?;
-        if self.line.is_empty() {
-            self.line = VecDeque::new();
-        }
-        Some((uid, mark))
+        [&mut self.line, &mut self.leaving].into_iter().find_map(|line| {
+            let (_, uid, mark) = line.pop_front_if(|(at, _, _)| *at <= now)?;
+            if line.is_empty() {
+                *line = VecDeque::new();
+            }
+            Some((uid, mark))
+        })
     }
 
     /// Packs a record, if it is not.
@@ -302,10 +315,21 @@ mod tests {
     fn nothing_is_due_before_it_has_rested() {
         let (mut press, now) = (Press::default(), Instant::now());
         assert_eq!(press.due_at(), None);
-        press.line_up("a".into(), (7, Some(1)), now);
+        press.line_up("a".into(), (7, Some(1)), false, now);
         assert_eq!(press.due(now), None);
         assert_eq!(press.due_at(), Some(now + REST));
         assert_eq!(press.due(now + REST), Some(("a".into(), (7, Some(1)))));
         assert_eq!(press.due(now + REST), None);
+    }
+
+    #[test]
+    fn what_goes_rests_for_longer() {
+        let (mut press, now) = (Press::default(), Instant::now());
+        press.line_up("goes".into(), (1, None), true, now);
+        press.line_up("stays".into(), (2, None), false, now);
+        assert_eq!(press.due(now + REST), Some(("stays".into(), (2, None))));
+        assert_eq!(press.due(now + REST), None);
+        assert_eq!(press.due_at(), Some(now + LAST_REST));
+        assert_eq!(press.due(now + LAST_REST), Some(("goes".into(), (1, None))));
     }
 }
