@@ -166,6 +166,7 @@ impl NodeAgent {
             describe_again: true,
             describe_trouble: false,
             address_trouble: false,
+            unproven: false,
             images: None,
             next_images: Some(Instant::now()),
             repaired_at: None,
@@ -231,6 +232,8 @@ struct Work {
     describe_again: bool,
     describe_trouble: bool,
     address_trouble: bool,
+    /// The Node was created here while its provider was not well, and that has not been well since.
+    unproven: bool,
     /// `status.images`, once the provider has told.
     images: Option<Vec<Value>>,
     /// When it is asked for them next; `None`: it can't tell.
@@ -377,6 +380,7 @@ impl Work {
         if *self.verdict.borrow_and_update() == Verdict::Healthy {
             // A new instance may describe the node in another way.
             self.describe_again = true;
+            self.unproven = false;
         }
     }
 
@@ -505,6 +509,7 @@ impl Work {
             verdict,
             description: wanted.description.as_ref(),
             registering,
+            unproven: self.unproven,
             conditions: &wanted.conditions,
             now: Instant::now(),
         })
@@ -528,7 +533,9 @@ impl Work {
             }
             return;
         }
-        let desired = self.desired_node(&self.wanted.borrow().description.clone().unwrap_or_default());
+        let description = self.wanted.borrow().description.clone();
+        self.unproven = *verdict != Verdict::Healthy && description.is_none();
+        let desired = self.desired_node(&description.unwrap_or_default());
         let status = self.desired_status(verdict, true);
         match self.api.create(&desired.object(status.first(Timestamp::now()))).await {
             Ok(object) => {

@@ -58,6 +58,8 @@ pub struct Inputs<'a> {
     pub description: Option<&'a NodeDescription>,
     /// Whether the Node is about to be created. Its capacity waits for the description, so that no pods come before.
     pub registering: bool,
+    /// The Node was created while its provider was not well, and that has not been well since.
+    pub unproven: bool,
     /// Conditions of the host's other rooms.
     pub conditions: &'a BTreeMap<String, NodeCondition>,
     /// Now.
@@ -346,6 +348,10 @@ fn ready(inputs: &Inputs<'_>) -> Condition {
     let not_ready = |message: String| Condition::new(Some(false), "KubeletNotReady", message);
     match inputs.verdict {
         Verdict::Unknown => return not_ready("the provider was not asked yet".to_owned()),
+        // Nothing runs there that patience would be for.
+        Verdict::Unhealthy { message, .. } if inputs.unproven => {
+            return not_ready(format!("the provider has not been well yet: {message}"));
+        }
         Verdict::Unhealthy { message, .. }
             if unready_at(inputs.verdict, inputs.node.not_ready_after).is_some_and(|at| at <= inputs.now) =>
         {

@@ -5,6 +5,7 @@ struct Fixture {
     facts: Facts,
     verdict: Verdict,
     description: Option<NodeDescription>,
+    unproven: bool,
     conditions: BTreeMap<String, NodeCondition>,
     features: Vec<&'static str>,
     images: Option<Vec<Value>>,
@@ -23,6 +24,7 @@ impl Fixture {
             },
             verdict: Verdict::Healthy,
             description: Some(NodeDescription::default()),
+            unproven: false,
             conditions: BTreeMap::new(),
             features: Vec::new(),
             images: None,
@@ -46,6 +48,7 @@ impl Fixture {
             verdict: &self.verdict,
             description: self.description.as_ref(),
             registering,
+            unproven: self.unproven,
             conditions: &self.conditions,
             now: self.now,
         })
@@ -144,6 +147,21 @@ fn the_configuration_replaces_what_the_provider_reports() {
         status["allocatable"],
         json!({ "cpu": "60", "pods": "50", "example.com/gpu": "8" })
     );
+}
+
+#[test]
+fn a_node_that_was_made_for_a_provider_that_is_not_well_is_ready_once_that_is() {
+    let mut fixture = Fixture::new();
+    fixture.unproven = true;
+    fixture.unhealthy(fixture.now, false);
+    let live = live(&fixture.desired());
+    let ready = condition(&live["status"], "Ready");
+    assert_eq!(
+        (&ready["status"], &ready["reason"]),
+        (&json!("False"), &json!("KubeletNotReady"))
+    );
+    fixture.verdict = Verdict::Healthy;
+    assert!(fixture.desired().is_ready());
 }
 
 #[test]

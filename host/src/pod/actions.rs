@@ -214,13 +214,16 @@ pub async fn read_node(client: Client, name: Arc<str>) -> Result<Reply, ApiError
     raw::send(&client, raw::get(&format!("/api/v1/nodes/{name}"))?, WRITE_TIMEOUT).await
 }
 
-/// Sends the final DELETE, for this UID only.
-pub async fn delete(client: Client, identity: Arc<PodIdentity>) -> Result<Reply, ApiError> {
+/// Sends the final DELETE, for this UID only; with a version for that of the object only.
+pub async fn delete(client: Client, identity: Arc<PodIdentity>, version: Option<u64>) -> Result<Reply, ApiError> {
     let path = format!("/api/v1/namespaces/{}/pods/{}", identity.namespace, identity.name);
-    let options = serde_json::json!({
+    let mut options = serde_json::json!({
         "kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0,
         "preconditions": { "uid": identity.uid },
     });
+    if let Some(version) = version {
+        options["preconditions"]["resourceVersion"] = version.to_string().into();
+    }
     raw::send(
         &client,
         raw::delete(&path, options.to_string().into_bytes())?,

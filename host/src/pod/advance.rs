@@ -267,7 +267,8 @@ impl PodController {
         }
         entry.writing = true;
         let pressure = self.pressure.enter();
-        let delete = actions::delete(self.nodes[entry.node].clients.status.clone(), entry.identity.clone());
+        let client = self.nodes[entry.node].clients.status.clone();
+        let delete = actions::delete(client, entry.identity.clone(), entry.version_for_end());
         let uid = uid.clone();
         self.actions.spawn(async move {
             let _pressure = pressure;
@@ -344,7 +345,8 @@ fn difference(
     if patch::is_current(&desired, &pod.status) {
         return Ok(None);
     }
-    patch::body(&entry.identity.uid, &desired, &pod.status).map(Some)
+    let version = entry.version_for_end().filter(|_| entry.is_leaving());
+    patch::body(&entry.identity.uid, version, &desired, &pod.status).map(Some)
 }
 
 /// For a pod that vanished: its containers are counted on from here, and those that had ended for good stay so.

@@ -304,6 +304,12 @@ impl Entry {
         (self.version, self.reported)
     }
 
+    /// The version that the object must have for its end to be written. Any, the first time; after a failure the API server may
+    /// have been away, and come back with a store of a time at which nobody had asked for that end.
+    pub fn version_for_end(&self) -> Option<u64> {
+        (self.write_retry.failures() > 0 && self.version != 0).then_some(self.version)
+    }
+
     /// The API server has it (again).
     pub fn found(&mut self) {
         if self.object == Object::Lost {

@@ -225,3 +225,16 @@ fn what_has_finished_runs_no_more_whoever_deletes_it() {
     entry.apply(raw.as_bytes(), &view::head(raw.as_bytes()).unwrap(), Instant::now());
     assert!(!entry.runs_unasked());
 }
+
+#[test]
+fn an_end_whose_write_has_failed_is_written_to_the_version_that_is_known() {
+    let mut entry = entry();
+    assert!(apply(&mut entry, 50, 3, ""));
+    assert_eq!(entry.version_for_end(), None);
+    entry.write_retry.fail(Instant::now(), None);
+    assert_eq!(entry.version_for_end(), Some(50));
+    assert!(apply(&mut entry, 51, 3, ""));
+    assert_eq!(entry.version_for_end(), Some(51));
+    entry.write_retry.clear();
+    assert_eq!(entry.version_for_end(), None);
+}

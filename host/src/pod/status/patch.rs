@@ -32,8 +32,14 @@ pub fn is_current(desired: &PodStatus, current: &PodStatus) -> bool {
         && desired.ephemeral_container_statuses == current.ephemeral_container_statuses
 }
 
-/// The patch that leads from `current` to `desired`; only what differs is in it.
-pub fn body(uid: &str, desired: &PodStatus, current: &PodStatus) -> Result<Vec<u8>, serde_json::Error> {
+/// The patch that leads from `current` to `desired`; only what differs is in it. With a version it is refused where the object
+/// has another one.
+pub fn body(
+    uid: &str,
+    version: Option<u64>,
+    desired: &PodStatus,
+    current: &PodStatus,
+) -> Result<Vec<u8>, serde_json::Error> {
     let status = StatusPatch {
         phase: (desired.phase != current.phase).then_some(desired.phase),
         observed_generation: (desired.observed_generation != current.observed_generation)
@@ -55,7 +61,10 @@ pub fn body(uid: &str, desired: &PodStatus, current: &PodStatus) -> Result<Vec<u
         ),
     };
     serde_json::to_vec(&Patch {
-        metadata: Metadata { uid },
+        metadata: Metadata {
+            uid,
+            resource_version: version.map(|version| version.to_string()),
+        },
         status,
     })
 }
@@ -67,8 +76,11 @@ struct Patch<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Metadata<'a> {
     uid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_version: Option<String>,
 }
 
 /// A field that does not differ is left out; an inner `None` is null, which takes the old value back.

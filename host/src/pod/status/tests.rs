@@ -573,6 +573,19 @@ fn nothing_is_sent_when_nothing_differs() {
 }
 
 #[test]
+fn a_patch_may_ask_for_the_version_that_was_known() {
+    let before = Case::containers("Never", &["a"]).reports(vec![running("a")]).status();
+    let after = Case::containers("Never", &["a"]).reports(vec![ended("a", 0)]).status();
+    for (version, expected) in [
+        (None, json!({ "uid": "u" })),
+        (Some(7), json!({ "uid": "u", "resourceVersion": "7" })),
+    ] {
+        let body: Value = serde_json::from_slice(&patch::body("u", version, &after, &before).unwrap()).unwrap();
+        assert_eq!(body["metadata"], expected);
+    }
+}
+
+#[test]
 fn a_patch_names_the_uid_and_takes_back_by_name_what_a_merge_would_keep_vk_1399() {
     let first = Case::containers("Always", &["a"])
         .reports(vec![waiting("a", "ContainerCreating")])
@@ -581,7 +594,7 @@ fn a_patch_names_the_uid_and_takes_back_by_name_what_a_merge_would_keep_vk_1399(
         .reports(vec![running("a")])
         .after(&first);
     second.report.as_mut().unwrap().ips = vec!["10.0.0.2".parse().unwrap()];
-    let body: Value = serde_json::from_slice(&patch::body("u", &second.status(), &first).unwrap()).unwrap();
+    let body: Value = serde_json::from_slice(&patch::body("u", None, &second.status(), &first).unwrap()).unwrap();
     assert_eq!(body["metadata"]["uid"], "u");
     assert_eq!(
         body["status"]["podIPs"],
@@ -667,7 +680,7 @@ fn a_resize_that_was_not_made_is_a_condition_until_it_is_made_or_taken_back() {
         for after in [made, taken_back] {
             assert!(after.condition("PodResizePending").is_none(), "{after:?}");
             assert!(!patch::is_current(&after, &pending));
-            let body: Value = serde_json::from_slice(&patch::body("u", &after, &pending).unwrap()).unwrap();
+            let body: Value = serde_json::from_slice(&patch::body("u", None, &after, &pending).unwrap()).unwrap();
             let conditions = body["status"]["conditions"].as_array().unwrap();
             assert!(
                 conditions.contains(&json!({"$patch": "delete", "type": "PodResizePending"})),
