@@ -152,11 +152,17 @@ async fn a_start_that_panics_or_hangs_costs_only_its_provider() {
     let line = refusal(&provider("p", "panic", json!({ "at": "start" }))).await;
     assert!(line.contains("its start panicked: start of the fixture"), "{line}");
     assert!(line.contains("provider \"p\"") && line.contains(".so"), "{line}");
-    // One that does not end may end another time: a network may come only after the host.
+    // One that does not end may end another time: a network may come only after the host. One that is required may not.
     let tuning = Tuning {
         start_timeout: Duration::from_millis(100),
         ..tuning()
     };
+    for block in [false, true] {
+        let mut required = provider("p", "hang", json!({ "at": "start", "block": block }));
+        required.required = true;
+        let line = refusal_with(&required, &Default::default(), tuning.clone()).await;
+        assert!(line.contains("did not start within 100ms"), "{line}");
+    }
     let slow = provider("p", "slow", json!({ "startMs": 60_000 }));
     let hangs = [false, true].map(|block| provider("p", "hang", json!({ "at": "start", "block": block })));
     for config in hangs.iter().chain([&slow]) {

@@ -88,10 +88,12 @@ fn one(
     previous: Option<&ContainerStatus>,
 ) -> ContainerStatus {
     // Of a pod that was made again after it had vanished, say: the API server refuses a status that takes such an end back.
+    let spec = &inputs.pod.spec;
     let is_final = previous
         .and_then(|status| status.state.terminated.as_ref())
         .is_some_and(|end| {
-            kind == Kind::Ephemeral || !container.restarts(&inputs.pod.spec.restart_policy, end.exit_code)
+            let restarts = || container.restarts(&spec.restart_policy, end.exit_code) || spec.restarts_together();
+            kind == Kind::Ephemeral || !restarts()
         });
     let report = report.filter(|report| !is_final || matches!(report.state, ContainerState::Terminated(_)));
     let mut status = match report {

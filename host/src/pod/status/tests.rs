@@ -525,6 +525,26 @@ fn what_has_ended_for_good_is_not_taken_back_by_a_pod_that_is_made_again() {
 }
 
 #[test]
+fn a_rule_that_restarts_all_containers_takes_back_ends_that_hold_otherwise() {
+    let pod = |action: &str| {
+        let rule = json!({ "action": action, "exitCodes": { "operator": "In", "values": [42] } });
+        json!({ "restartPolicy": "Never", "containers": [
+            { "name": "a", "image": "i", "restartPolicy": "Never", "restartPolicyRules": [rule] },
+            { "name": "b", "image": "i" },
+        ]})
+    };
+    for (action, runs_again) in [("RestartAllContainers", true), ("Restart", false)] {
+        let before = Case::new(pod(action))
+            .reports(vec![ended("a", 42), ended("b", 137)])
+            .status();
+        let again = vec![running("a"), running("b")];
+        let status = Case::new(pod(action)).reports(again).after(&before).status();
+        let runs = |index: usize| status.container_statuses[index].state.running.is_some();
+        assert_eq!((runs(0), runs(1)), (true, runs_again), "{action}");
+    }
+}
+
+#[test]
 fn the_deadline_fails_the_pod_with_the_kubelets_words() {
     let base = Case::containers("Always", &["a"]).reports(vec![running("a")]).status();
     let status = Case::containers("Always", &["a"])
