@@ -61,10 +61,12 @@
 //!     async fn stop(&self, _call: Call, pod: PodIdentity, _grace: Duration) -> Result<PodReport> {
 //!         let mut pods = self.pods();
 //!         let known = pods.get_mut(&pod.uid).ok_or_else(|| ProviderError::not_found("no such pod"))?;
-//!         let mut report = PodReport::new(pod);
-//!         for container in &known.containers {
-//!             let end = Termination::new(0, "Completed", Timestamp::now());
-//!             report.containers.push(ContainerReport::new(&container.name, ContainerState::Terminated(end)));
+//!         let mut report = PodReport { containers: known.containers.clone(), ..PodReport::new(pod) };
+//!         for container in &mut report.containers {
+//!             if matches!(container.state, ContainerState::Running { .. }) {
+//!                 container.state = ContainerState::Terminated(Termination::new(0, "Completed", Timestamp::now()));
+//!                 (container.ready, container.started) = (false, false);
+//!             }
 //!         }
 //!         *known = report.clone();
 //!         Ok(report)

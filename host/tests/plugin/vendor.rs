@@ -70,6 +70,8 @@ async fn the_plugin_of_the_readme_builds_and_runs_a_pod() {
         matches!(beside.state, ContainerState::Terminated(_)),
         "its work is not done twice"
     );
+    let stopped = provider.stop_pod(&pod("u2"), LONG, LONG).await.unwrap();
+    assert_eq!(stopped.containers[1], *beside, "nor does it end twice");
     provider.remove_pod(&pod("u2"), LONG).await.unwrap();
     let stopped = provider.stop_pod(&identity, LONG, LONG).await.unwrap();
     let has_ended = |state: &ContainerState| matches!(state, ContainerState::Terminated(end) if end.exit_code == 0);
