@@ -45,6 +45,11 @@ const PLAIN_WATCHES: usize = 32;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// A server that spoke only HTTP/1.1 is tried again after this long.
 const PLAIN_FOR: Duration = Duration::from_secs(600);
+/// What travels on a connection from which nothing has come for so long fails: the server is asked for a sign of life (RFC 9113,
+/// 6.7), and has so long to give it. As Go's clients of Kubernetes do it. A peer that has vanished is found out below, by TCP;
+/// this is for one that stands between, and acknowledges.
+const PING_AFTER: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// A stream holds at most so much that was not read yet; a larger object arrives in several turns.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -110,7 +115,9 @@ impl Trunks {
             let version = Request::get("/version")
                 .body(Body::empty())
                 .map_err(ApiError::Request)?;
-            self.requests.send(version).await?;
+            let asking = self.requests.send(version);
+            let answer = tokio::time::timeout(DIAL_TIMEOUT, asking).await;
+            answer.unwrap_or(Err(ApiError::Timeout(DIAL_TIMEOUT)))?;
         }
         let (trunks, streams) = self.places.room();
         let mut taken = self.places.taken();
@@ -323,6 +330,8 @@ async fn open(connector: HttpsConnector<HttpConnector>, uri: Uri) -> Result<Line
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_TIMEOUT)
         .handshake(io)
         .await?;
     tokio::spawn(async move {

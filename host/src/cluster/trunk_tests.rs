@@ -30,6 +30,7 @@ struct Seen {
     connections: AtomicUsize,
     open: AtomicUsize,
     cut: Mutex<CancellationToken>,
+    frozen: Mutex<CancellationToken>,
 }
 
 impl Seen {
@@ -40,6 +41,11 @@ impl Seen {
     /// Breaks all connections.
     fn cut(&self) {
         std::mem::take(&mut *self.cut.lock().unwrap()).cancel();
+    }
+
+    /// Does nothing more on the connections that there are; what comes on them is acknowledged by the system all the same.
+    fn freeze(&self) {
+        std::mem::take(&mut *self.frozen.lock().unwrap()).cancel();
     }
 }
 
@@ -68,7 +74,14 @@ async fn serve(protocols: &[&str]) -> Server {
                 };
                 seen.connections.fetch_add(1, Ordering::SeqCst);
                 let cut = seen.cut.lock().unwrap().clone();
-                cut.run_until_cancelled(connection(stream, seen.clone())).await;
+                let frozen = seen.frozen.lock().unwrap().clone();
+                let mut serving = std::pin::pin!(connection(stream, seen.clone()));
+                let serving = async {
+                    if frozen.run_until_cancelled(serving.as_mut()).await.is_none() {
+                        std::future::pending().await
+                    }
+                };
+                cut.run_until_cancelled(serving).await;
                 seen.connections.fetch_sub(1, Ordering::SeqCst);
             });
         }
@@ -232,6 +245,34 @@ async fn broken_connections_are_made_again_once() {
     let bodies = join_all(places.iter().map(watch)).await;
     assert!(bodies.iter().all(Result::is_ok));
     eventually("one connection for all", || server.seen.connections() == 1).await;
+}
+
+/// As behind a load balancer whose backend has vanished.
+#[tokio::test]
+async fn a_connection_without_a_sign_of_life_is_given_up() {
+    let server = serve(&["h2"]).await;
+    let trunks = trunks(&server).await;
+    let place = trunks.place().await.unwrap().expect("room");
+    let mut body = watch(&place).await.unwrap();
+    let ask = || raw::get("/anything").unwrap();
+    let patience = Duration::from_secs(3600);
+    raw::send(&trunks.requests, ask(), patience).await.unwrap();
+    server.seen.freeze();
+    let request = tokio::spawn({
+        let requests = trunks.requests.clone();
+        async move { raw::send(&requests, ask(), patience).await }
+    });
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let end = body.frame().await;
+    assert!(matches!(end, Some(Err(ApiError::Transport(_)))), "{end:?}");
+    let unanswered = request.await.unwrap();
+    assert!(matches!(unanswered, Err(ApiError::Transport(_))), "{unanswered:?}");
+    let took = began.elapsed();
+    assert!(took <= PING_AFTER + PING_TIMEOUT + Duration::from_secs(1), "{took:?}");
+    tokio::time::resume();
+    watch(&place).await.unwrap();
+    raw::send(&trunks.requests, ask(), patience).await.unwrap();
 }
 
 #[tokio::test]

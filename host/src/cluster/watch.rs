@@ -34,8 +34,11 @@ const PAGE: &str = "500";
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The server ends a watch after this long; a tenth is added at random, so that watches do not end in step.
 const WATCH_SECONDS: u64 = 290;
-/// Bookmarks come about once a minute, so a stream that is silent well past its own end is dead.
+/// A stream that is silent well past its own end is dead.
 const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + WATCH_SECONDS / 10 + 30);
+/// And so is one whose bookmarks fail to come, which API servers send once a minute: whatever stands between acknowledges what
+/// is sent to a server that has vanished, and would do so for ever.
+const BETWEEN_BOOKMARKS: Duration = Duration::from_secs(90);
 /// A stream that lived this long was healthy: the next failure starts with a short delay again, and one that the server
 /// ended is opened anew at once.
 const HEALTHY_AFTER: Duration = Duration::from_millis(500);
@@ -197,6 +200,27 @@ impl Retry {
     const RELIST: Self = Self::List { token: None };
 }
 
+/// Whether the server sends bookmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bookmarks {
+    /// No stream has lived long enough to tell.
+    Awaited,
+    /// It does.
+    Come,
+    /// One stream was silent for so long that it does not; or it was dead, and the next bookmark shows that.
+    Absent,
+}
+
+impl Bookmarks {
+    /// How long a stream may be silent.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Awaited | Self::Come => BETWEEN_BOOKMARKS,
+            Self::Absent => SILENCE,
+        }
+    }
+}
+
 struct Stream {
     body: Incoming,
     buffer: BytesMut,
@@ -224,6 +248,7 @@ pub struct Watch {
     position: Option<Position>,
     /// The last stream ended before its time.
     broke: bool,
+    bookmarks: Bookmarks,
     /// A page other than a list's first could not be had.
     stumbled: bool,
     backoff: Backoff,
@@ -245,6 +270,7 @@ impl Watch {
             state: State::Lists { token: None },
             position: None,
             broke: false,
+            bookmarks: Bookmarks::Awaited,
             stumbled: false,
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
             trouble: None,
@@ -381,7 +407,8 @@ impl Watch {
                         self.failed(error, Retry::Stream)?;
                     }
                 },
-                State::Streaming(stream) => match stream.next(self.members.as_deref()).await {
+                State::Streaming(stream) => match stream.next(self.members.as_deref(), self.bookmarks.patience()).await
+                {
                     Ok(Line::Apply(Item { object, owner })) => {
                         self.owner = owner;
                         self.position = Some(Position::Object(object.clone()));
@@ -396,7 +423,10 @@ impl Watch {
                     Ok(Line::Strange(version)) => {
                         self.position = version.map(Position::Version).or(self.position.take());
                     }
-                    Ok(Line::Bookmark(object)) => self.position = Some(Position::Object(object)),
+                    Ok(Line::Bookmark(object)) => {
+                        self.bookmarks = Bookmarks::Come;
+                        self.position = Some(Position::Object(object));
+                    }
                     Ok(Line::End) => {
                         self.broke = stream.opened.elapsed() < Duration::from_secs(WATCH_SECONDS);
                         if stream.opened.elapsed() >= HEALTHY_AFTER {
@@ -407,6 +437,9 @@ impl Watch {
                         }
                     }
                     Err(error) => {
+                        if matches!(error, ApiError::Timeout(_)) && self.bookmarks == Bookmarks::Awaited {
+                            self.bookmarks = Bookmarks::Absent;
+                        }
                         self.broke = true;
                         if stream.opened.elapsed() >= HEALTHY_AFTER {
                             self.backoff.reset();
@@ -607,7 +640,7 @@ impl Stream {
         }
     }
 
-    async fn next(&mut self, members: Option<&Members>) -> Result<Line, ApiError> {
+    async fn next(&mut self, members: Option<&Members>, patience: Duration) -> Result<Line, ApiError> {
         loop {
             if let Some(found) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
                 let line = self.buffer.split_to(self.searched + found + 1);
@@ -623,8 +656,8 @@ impl Stream {
                     "event of more than 16 MiB",
                 )));
             }
-            match tokio::time::timeout(SILENCE, self.body.frame()).await {
-                Err(_) => return Err(ApiError::Timeout(SILENCE)),
+            match tokio::time::timeout(patience, self.body.frame()).await {
+                Err(_) => return Err(ApiError::Timeout(patience)),
                 Ok(None) => return Ok(Line::End),
                 Ok(Some(Err(error))) => return Err(error),
                 Ok(Some(Ok(frame))) => {

@@ -1,4 +1,5 @@
 use super::*;
+use futures::StreamExt;
 use http::Response;
 use http_body_util::Full;
 use std::collections::VecDeque;
@@ -397,4 +398,43 @@ async fn losing_patience_loses_nothing() {
     ];
     assert_eq!(events, expected);
     assert_eq!(script.asked().len(), 3, "{:?}", script.asked());
+}
+
+/// Streams that say this and then nothing, and how long a watch waits for each.
+async fn patience_with(said: &'static str) -> Vec<Duration> {
+    let service = tower::service_fn(move |request: Request<Body>| async move {
+        let rest = futures::stream::pending().boxed();
+        let (text, rest) = match request.uri().to_string().contains("watch=true") {
+            true => (said.to_owned(), rest),
+            false => (list(7, ""), futures::stream::empty().boxed()),
+        };
+        let first = futures::stream::iter([Ok::<_, tower::BoxError>(hyper::body::Frame::data(Bytes::from(text)))]);
+        Ok::<_, tower::BoxError>(Response::new(http_body_util::StreamBody::new(first.chain(rest))))
+    });
+    let mut watch = Watch::new(Client::new(service), Target::new("things", "/things"));
+    let mut waits = Vec::new();
+    let mut began = Instant::now();
+    while waits.len() < 2 {
+        match watch.try_next().await {
+            Ok(_) => began = Instant::now(),
+            Err(ApiError::Timeout(_)) => {
+                waits.push(began.elapsed());
+                began = Instant::now();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    waits
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_bookmarks_come_a_stream_without_them_is_dead() {
+    let bookmark = "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"8\"}}}\n";
+    let pause = BACKOFF_CAP;
+    let waits = patience_with(bookmark).await;
+    assert!(waits.iter().all(|wait| *wait < BETWEEN_BOOKMARKS + pause), "{waits:?}");
+    // Of a server that sends none nothing else can be said.
+    let waits = patience_with("\n").await;
+    assert_eq!(waits[0], BETWEEN_BOOKMARKS);
+    assert!((SILENCE..SILENCE + pause).contains(&waits[1]), "{waits:?}");
 }
