@@ -110,6 +110,27 @@ async fn nodes_get_keep_and_renew_certificates_of_their_own() {
         a_pods_life(&test, &format!("moved-{number}"), node).await;
     }
 
+    // Somebody else brings a certificate, after one that is of no use.
+    let file = certificates.join(format!("{}.pem", nodes[0]));
+    let put = |pem: String| {
+        let beside = file.with_extension("put");
+        std::fs::write(&beside, pem).unwrap();
+        std::fs::rename(&beside, &file).unwrap();
+    };
+    put("nonsense".to_owned());
+    host.logs("unable to use the node's changed certificate, keeping the old one")
+        .await;
+    a_pods_life(&test, "kept", &nodes[0]).await;
+    let (signer, user) = (
+        "kubernetes.io/kube-apiserver-client-kubelet",
+        format!("system:node:{}", nodes[0]),
+    );
+    let pair = signed_certificate(&test, signer, "client auth", &user, "system:nodes").await;
+    put(format!("{}{}", pair.0, pair.1));
+    host.logs("node's certificate has changed on disk, going on with the new one")
+        .await;
+    a_pods_life(&test, "brought", &nodes[0]).await;
+
     // From here on the host has nothing but what it was given.
     let secrets: Api<Secret> = Api::namespaced(test.client.clone(), "kube-system");
     let token = format!("bootstrap-token-{TOKEN_ID}");

@@ -4,6 +4,7 @@ use super::{Error, part};
 use crate::{
     cluster::{Clients, NodeIdentity},
     config::HostConfig,
+    files::Keeper,
 };
 use std::collections::HashMap;
 use tokio::task::JoinSet;
@@ -49,8 +50,12 @@ impl Identities {
         &self.nodes
     }
 
-    /// Gets and renews the certificates until `shutdown`.
+    /// Gets and renews the certificates until `shutdown`, and takes up those that somebody else has put there.
     pub fn spawn(&mut self, parts: &mut JoinSet<&'static str>, shutdown: &CancellationToken) {
+        if !self.kept.is_empty() {
+            let files = Keeper::new(self.kept.iter().map(NodeIdentity::file).collect());
+            parts.spawn(part("node certificates", files.run(shutdown.clone())));
+        }
         for identity in self.kept.drain(..) {
             parts.spawn(part("node identity", identity.run(shutdown.clone())));
         }

@@ -11,6 +11,7 @@ pub mod events;
 mod http;
 pub mod identity;
 mod members;
+mod node_file;
 mod node_identity;
 mod outage;
 mod pressure;

@@ -5,19 +5,23 @@
 //! credentials only bootstrap it: they request the first certificate, and the next one where the last has expired; a
 //! bootstrap token is enough for that (<https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/>).
 //! Until a node has its certificate its requests fail like those to an API server that is away, and are repeated like
-//! them.
+//! them. A file that somebody else has written anew is taken up as well.
 
 use super::{
     Backoff, Client, Clients, client,
     csr::{self, Issued, Order},
+    node_file::NodeFile,
 };
+use crate::files::Reload;
 use jiff::Timestamp;
 use kube::client::Body;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use sha2::{Digest, Sha256};
 use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::watch;
@@ -81,7 +85,9 @@ enum State {
 /// The identity of one node; [`run`](Self::run) keeps it.
 pub struct NodeIdentity {
     node: String,
-    file: PathBuf,
+    file: Arc<NodeFile>,
+    /// Digest of what was last taken from the file, or written to it.
+    known: Option<[u8; 32]>,
     bootstrap: Clients,
     /// The host's way to the API server, which is the node's as well.
     origin: watch::Receiver<kube::Config>,
@@ -104,7 +110,7 @@ impl NodeIdentity {
             .mode(0o700)
             .create(directory)
             .map_err(failed("create directory", directory))?;
-        let file = directory.join(format!("{node}.pem"));
+        let file = NodeFile::new(directory.join(format!("{node}.pem")));
         let origin = bootstrap.origin();
         let clients = client::connect_as(None, bootstrap).map_err(|source| Error::Client {
             node: node.to_owned(),
@@ -117,17 +123,24 @@ impl NodeIdentity {
             origin,
             clients,
             state: State::Without,
-            file,
+            file: Arc::new(file),
+            known: None,
         };
-        match std::fs::read_to_string(&identity.file) {
+        match std::fs::read_to_string(identity.file.path()) {
             Ok(pem) => {
                 let issued = identity.split(&pem)?;
                 identity.take(&issued)?;
+                identity.known = Some(digest(&pem));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("read", &identity.file)(error)),
+            Err(error) => return Err(failed("read", identity.file.path())(error)),
         }
         Ok(identity)
+    }
+
+    /// Its file, which is to be [kept](crate::files::Keeper) an eye on.
+    pub fn file(&self) -> Arc<dyn Reload> {
+        self.file.clone()
     }
 
     /// What the node talks to the API server with. Stays good through all renewals.
@@ -141,7 +154,7 @@ impl NodeIdentity {
             let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
             let mut trouble = None;
             loop {
-                let mut origin = self.origin.clone();
+                let (mut origin, file) = (self.origin.clone(), self.file.clone());
                 let renewed = tokio::select! {
                     renewed = async {
                         self.await_renewal().await;
@@ -150,6 +163,10 @@ impl NodeIdentity {
                     Ok(()) = origin.changed() => {
                         self.origin.mark_unchanged();
                         self.follow();
+                        continue;
+                    }
+                    () = file.changed() => {
+                        self.look();
                         continue;
                     }
                 };
@@ -168,6 +185,7 @@ impl NodeIdentity {
                         tokio::select! {
                             () = self.bootstrap.status.pause(Duration::ZERO, backoff.next_delay()) => {}
                             Ok(()) = origin.changed() => {}
+                            () = file.changed() => self.look(),
                         }
                     }
                 }
@@ -194,13 +212,7 @@ impl NodeIdentity {
             // The first one will.
             return;
         }
-        let failed = |source| Error::File {
-            verb: "read",
-            path: self.file.clone(),
-            source,
-        };
-        let pem = std::fs::read_to_string(&self.file).map_err(failed);
-        let taken = pem.and_then(|pem| {
+        let taken = self.load().and_then(|pem| {
             let issued = self.split(&pem)?;
             self.take(&issued)
         });
@@ -212,6 +224,43 @@ impl NodeIdentity {
                 "node stays on the old way to the API server until its next certificate"
             );
         }
+    }
+
+    /// The file has changed: a certificate that is not of our own writing is put to use.
+    fn look(&mut self) {
+        let taken = self.load().and_then(|pem| {
+            if self.known == Some(digest(&pem)) {
+                return Ok(());
+            }
+            let issued = self.split(&pem)?;
+            let ends = self.read(&issued.certificate)?.ends;
+            if ends <= Timestamp::now() {
+                return Err(self.unusable(format!("its certificate expired at {ends}")));
+            }
+            self.take(&issued)?;
+            self.known = Some(digest(&pem));
+            tracing::info!(
+                node = self.node,
+                "node's certificate has changed on disk, going on with the new one"
+            );
+            Ok(())
+        });
+        if let Err(error) = taken {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(
+                node = self.node,
+                error,
+                "unable to use the node's changed certificate, keeping the old one"
+            );
+        }
+    }
+
+    fn load(&self) -> Result<String, Error> {
+        std::fs::read_to_string(self.file.path()).map_err(|source| Error::File {
+            verb: "read",
+            path: self.file.path().to_owned(),
+            source,
+        })
     }
 
     /// Requests a certificate and puts it to use. Dropping it gives the request up: nothing is waited for once it is granted.
@@ -256,14 +305,16 @@ impl NodeIdentity {
         Ok(())
     }
 
-    fn store(&self, issued: &Issued) -> Result<(), Error> {
+    fn store(&mut self, issued: &Issued) -> Result<(), Error> {
+        let path = self.file.path();
         let failed = |source| Error::File {
             verb: "write",
-            path: self.file.clone(),
+            path: path.to_owned(),
             source,
         };
         // Beside it, so that the rename replaces it in one step.
-        let beside = self.file.with_extension("pem.new");
+        let beside = path.with_extension("pem.new");
+        let pem = format!("{}{}", issued.certificate, issued.key);
         let write = || {
             let mut file = std::fs::OpenOptions::new()
                 .write(true)
@@ -271,12 +322,13 @@ impl NodeIdentity {
                 .truncate(true)
                 .mode(0o600)
                 .open(&beside)?;
-            file.write_all(issued.certificate.as_bytes())?;
-            file.write_all(issued.key.as_bytes())?;
+            file.write_all(pem.as_bytes())?;
             file.sync_all()?;
-            std::fs::rename(&beside, &self.file)
+            std::fs::rename(&beside, path)
         };
-        write().map_err(failed)
+        write().map_err(failed)?;
+        self.known = Some(digest(&pem));
+        Ok(())
     }
 
     /// Certificates and key of a file.
@@ -312,11 +364,15 @@ impl NodeIdentity {
 
     fn unusable(&self, reason: impl Into<String>) -> Error {
         Error::Unusable {
-            path: self.file.clone(),
+            path: self.file.path().to_owned(),
             node: self.node.clone(),
             reason: reason.into(),
         }
     }
+}
+
+fn digest(pem: &str) -> [u8; 32] {
+    Sha256::digest(pem).into()
 }
 
 struct Life {
