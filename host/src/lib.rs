@@ -13,4 +13,5 @@ mod packing;
 pub mod plugin;
 pub mod pod;
 pub mod server;
+mod suspend;
 pub mod telemetry;

@@ -138,15 +138,20 @@ pub async fn issue(clients: &Clients, order: &Order) -> Result<Issued, Error> {
     let target = Target::new(format!("certificate request {name}"), PATH).fields(format!("metadata.name={name}"));
     let mut watch = Watch::new(clients.watch.clone(), target);
     let signed = tokio::time::timeout(APPROVAL, async {
+        let mut seen = false;
         loop {
             match watch.next().await {
+                Event::Restarted => seen = false,
                 Event::Apply(object) => {
+                    seen = true;
                     if let Some(verdict) = verdict(&name, &object) {
                         return verdict;
                     }
                 }
                 Event::Delete(_) => return Err(Error::Deleted { name: name.clone() }),
-                Event::Restarted | Event::Listed { .. } | Event::Synced => {}
+                // It went while there was no watch to tell, or with a store that was restored.
+                Event::Synced if !seen => return Err(Error::Deleted { name: name.clone() }),
+                Event::Listed { .. } | Event::Synced => {}
             }
         }
     });

@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     cluster::{
-        ApiError, Backoff, Watch, raw,
+        ApiError, Backoff, Place, Watch, raw,
         watch::{Event, Target},
     },
     material::{PodCertificate, PodCertificateSpec},
+    suspend,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -27,6 +28,8 @@ use std::{sync::Arc, time::Duration};
 pub const GROUP: &str = "/apis/certificates.k8s.io";
 pub const REQUESTS: &str = "podcertificaterequests";
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks at a request where there is no room for one more watch.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// The cluster removes a request that nobody has answered by then.
 const ANSWER: Duration = Duration::from_secs(15 * 60);
 /// Between two certificates: to a clock that is ahead each of them looks as if it were due at once.
@@ -172,13 +175,42 @@ impl Certifier {
 
     /// Waits for what becomes of the request.
     async fn answer(&self, path: &str, name: &str) -> Result<(String, Timestamp, Timestamp), Error> {
+        let trunks = &self.reach.trunks;
+        loop {
+            // A signer may never answer, so this has a place of its own: on the connection for requests a hundred that wait
+            // would leave no room for a request.
+            match trunks.place().await {
+                Ok(Some(place)) => return self.watch(&place, path, name).await,
+                Ok(None) => {
+                    let request = raw::get(&format!("{path}/{name}"))?;
+                    match raw::send(&trunks.requests, request, TIMEOUT).await {
+                        Ok(reply) => {
+                            if let Some(answer) = read(&reply.body, name)? {
+                                return Ok(answer);
+                            }
+                        }
+                        Err(ApiError::NotFound(_)) => return Err(Error::Deleted(name.to_owned())),
+                        Err(error) if error.is_retryable() => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error) if error.is_retryable() => {}
+                Err(error) => return Err(error.into()),
+            }
+            trunks.requests.pause(LOOK_AGAIN, LOOK_AGAIN).await;
+        }
+    }
+
+    async fn watch(&self, place: &Place, path: &str, name: &str) -> Result<(String, Timestamp, Timestamp), Error> {
+        // The Node authorizer lets a node watch only what names it.
         let target = Target::new(format!("{REQUESTS} {name}"), path)
-            .fields(format!("metadata.name={name}"))
+            .fields(format!("metadata.name={name},spec.nodeName={}", self.pod.node))
             .quiet();
-        let mut watch = Watch::new(self.reach.trunks.requests.clone(), target);
+        let mut watch = Watch::new(place.client().clone(), target);
         let mut seen = false;
         loop {
             match watch.try_next().await {
+                Ok(Event::Restarted) => seen = false,
                 Ok(Event::Apply(raw)) => {
                     seen = true;
                     if let Some(answer) = read(&raw, name)? {
@@ -301,7 +333,7 @@ fn read(raw: &[u8], name: &str) -> Result<Option<(String, Timestamp, Timestamp)>
 async fn sleep_until(at: Timestamp) {
     let left = at.duration_since(Timestamp::now());
     let left = Duration::try_from(left).unwrap_or_default();
-    tokio::time::sleep(left.mul_f64(1.0 + 0.02 * fastrand::f64())).await;
+    suspend::sleep(left.mul_f64(1.0 + 0.02 * fastrand::f64())).await;
 }
 
 #[cfg(test)]

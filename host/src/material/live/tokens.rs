@@ -14,6 +14,7 @@ use super::{
 use crate::{
     cluster::{ApiError, Returns, raw},
     material::{Token, TokenSpec, token::Press},
+    suspend,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use outrigger_plugin::PodIdentity;
@@ -33,6 +34,8 @@ const JITTER: Duration = Duration::from_secs(10);
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// A missing account is not watched for, by the kubelet neither.
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
+/// The clocks are read one after the other, so a little is no sleep.
+const LEAST_SLEEP: Duration = Duration::from_secs(1);
 /// Requests at a time, and how many of them may be for pods that run already: after a restart there are thousands of
 /// those, and none of them shall keep a new pod waiting.
 const REQUESTS: usize = 32;
@@ -174,6 +177,9 @@ pub struct Keeper<I> {
     /// Of those being asked for, the ones that no pod waits for.
     renewals: usize,
     press: Press,
+    /// How long the machine has slept since it was booted, and what that was when all times were right.
+    suspended: fn() -> Duration,
+    slept: Duration,
 }
 
 struct Kept {
@@ -203,6 +209,8 @@ impl<I: Issuer> Keeper<I> {
             asking: FuturesUnordered::new(),
             renewals: 0,
             press: Press::default(),
+            suspended: suspend::suspended,
+            slept: suspend::suspended(),
         }
     }
 
@@ -214,7 +222,7 @@ impl<I: Issuer> Keeper<I> {
             let next = self.due.first().map(|(at, _)| *at);
             let alarm = async {
                 match next {
-                    Some(at) => tokio::time::sleep_until(at).await,
+                    Some(at) => tokio::time::sleep_until(at.min(Instant::now() + suspend::NAP)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -256,7 +264,27 @@ impl<I: Issuer> Keeper<I> {
         }
     }
 
+    /// After a sleep of the machine: everything is due, and over, sooner than the timers say.
+    fn wake(&mut self) {
+        let slept = (self.suspended)();
+        let missed = slept.saturating_sub(self.slept);
+        if missed < LEAST_SLEEP {
+            return;
+        }
+        tracing::info!(?missed, "the machine has slept, tokens are renewed sooner");
+        self.slept = slept;
+        let now = Instant::now();
+        let earlier = |at: Instant| at.checked_sub(missed).unwrap_or(now);
+        self.due.clear();
+        for (id, kept) in &mut self.kept {
+            kept.good_until = kept.good_until.map(earlier);
+            kept.due = kept.due.map(earlier);
+            self.due.extend(kept.due.map(|at| (at, *id)));
+        }
+    }
+
     fn ring(&mut self) {
+        self.wake();
         let now = Instant::now();
         while let Some((at, id)) = self.due.first().copied()
             && at <= now

@@ -82,8 +82,14 @@ fn wanted(runs: bool) -> Wanted {
 }
 
 fn start(fake: Fake) -> Tried {
+    start_on(fake, Duration::default)
+}
+
+/// On a machine that has slept for so long.
+fn start_on(fake: Fake, suspended: fn() -> Duration) -> Tried {
     let (fake, board, desk) = (Arc::new(fake), Arc::new(Board::default()), Arc::new(Desk::default()));
-    let keeper = Keeper::new(fake.clone(), board.clone(), desk.clone());
+    let mut keeper = Keeper::new(fake.clone(), board.clone(), desk.clone());
+    (keeper.suspended, keeper.slept) = (suspended, suspended());
     Tried {
         fake,
         board,
@@ -120,6 +126,23 @@ impl Tried {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ended_while_the_machine_slept_is_renewed_when_it_wakes() {
+    static SLEPT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(500);
+    let slept = || Duration::from_secs(SLEPT.load(std::sync::atomic::Ordering::Relaxed));
+    let kept = start_on(Fake::default(), slept);
+    kept.desk.keep(ThingId(1), wanted(false));
+    assert_eq!(kept.token().await, "token-1");
+    SLEPT.fetch_add(2 * LIFE, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(kept.token().await, "token-2");
+    let asked = kept.fake.asked();
+    assert!(asked[1] - asked[0] <= suspend::NAP, "{asked:?}");
+    // And from there on as ever.
+    assert_eq!(kept.token().await, "token-3");
+    let passed = kept.fake.asked()[2] - asked[1];
+    assert!(passed >= Duration::from_secs(LIFE * 4 / 5 - 10), "{passed:?}");
 }
 
 #[tokio::test(start_paused = true)]
