@@ -26,8 +26,11 @@ use identities::Identities;
 use outrigger_plugin::Event;
 use providers::Started;
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
+
+/// A cluster whose id can't be read for so long is one whose id may not be read.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(5);
 
 /// Why the host can't run, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -225,12 +228,20 @@ fn slot(
 async fn identify(clients: &Clients, config: &HostConfig, shutdown: &CancellationToken) -> Option<ClusterId> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     let mut trouble = None;
+    let began = Instant::now();
     loop {
         let read = tokio::select! {
             () = shutdown.cancelled() => return None,
             read = cluster::cluster_id(clients, &config.cluster) => read,
         };
         let error = match read {
+            // An API server that has just started knows of nobody's rights yet.
+            Ok(ClusterId::Unknown { .. }) if began.elapsed() < UNKNOWN_AFTER => {
+                tokio::select! {
+                    () = shutdown.cancelled() => return None,
+                    () = tokio::time::sleep(backoff.next_delay()) => continue,
+                }
+            }
             Ok(cluster) => {
                 match &cluster {
                     ClusterId::Read(_) | ClusterId::Configured(_) => tracing::info!(%cluster, "cluster identified"),

@@ -3,6 +3,7 @@
 use super::Client;
 use super::csr::Issued;
 use super::outage::Outage;
+use super::raw::chain;
 use super::trunk::Dial;
 use super::trunk::Trunks;
 use crate::config::ClusterConfig;
@@ -142,7 +143,13 @@ pub enum Error {
     Proxy,
     /// Certificates or credentials that can't be used.
     #[error("unable to build a client from the kubeconfig: {0}; check its certificates and credentials")]
-    Build(#[source] kube::Error),
+    Build(String),
+}
+
+impl Error {
+    fn build(error: kube::Error) -> Self {
+        Self::Build(chain(&error))
+    }
 }
 
 /// Builds the clients. Nothing is sent: an API server that is down is no error here.
@@ -247,7 +254,7 @@ fn client(config: &Config) -> Result<Client, Error> {
 fn plain(config: &Config) -> Result<legacy::Client<HttpsConnector<HttpConnector>, Body>, Error> {
     let connector = config
         .rustls_https_connector_with_connector(connector())
-        .map_err(Error::Build)?;
+        .map_err(Error::build)?;
     Ok(legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
@@ -257,7 +264,7 @@ fn plain(config: &Config) -> Result<legacy::Client<HttpsConnector<HttpConnector>
 /// Connections that requests share. kube's connector does not offer HTTP/2.
 fn trunks(config: &Config, outage: &Outage) -> Result<Trunks, Error> {
     let plain = plain(config)?;
-    let tls = config.rustls_client_config().map_err(Error::Build)?;
+    let tls = config.rustls_client_config().map_err(Error::build)?;
     let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     // One that is no name was refused just before.
     if let Some(name) = config.tls_server_name.clone().and_then(|name| name.try_into().ok()) {
@@ -291,8 +298,8 @@ where
 {
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(Error::Build)?)
-        .layer(config.extra_headers_layer().map_err(Error::Build)?)
+        .option_layer(config.auth_layer().map_err(Error::build)?)
+        .layer(config.extra_headers_layer().map_err(Error::build)?)
         .map_err(Into::<tower::BoxError>::into)
         .service(http);
     Ok(Client::new(service))
@@ -371,6 +378,49 @@ mod tests {
         );
         let error = error_of(file(text.as_bytes()).path()).await;
         assert!(error.contains("proxy-url is not supported"), "{error}");
+    }
+
+    const EXEC: &str = "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+        clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
+        contexts: [{name: c, context: {cluster: c, user: u}}]\n\
+        users:\n- name: u\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: sh\n\
+        \x20     args: [-c, SCRIPT]\n      env: [{name: KEY, value: hunter2}]\n      interactiveMode: Never\n";
+
+    #[tokio::test]
+    async fn what_a_credential_plugin_was_given_and_printed_is_not_told() {
+        for script in ["echo hunter2; echo hunter2 >&2; exit 3", "echo hunter2", "echo '{}'"] {
+            let error = error_of(file(EXEC.replace("SCRIPT", &format!("{script:?}")).as_bytes()).path()).await;
+            assert!(!error.contains("hunter2"), "{error}");
+            assert!(error.contains("credential") || error.contains("exec-plugin"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn so_it_is_when_a_token_is_to_be_renewed() {
+        let directory = tempfile::tempdir().unwrap();
+        let once = directory.path().join("once");
+        let script = format!(
+            "if mkdir {once} || [ -e {once}/more ]; then echo '{{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\
+             \"status\":{{\"token\":\"hunter2\",\"expirationTimestamp\":\"2020-01-01T00:00:00Z\"}}}}'; else echo hunter2; exit 3; fi",
+            once = once.display()
+        );
+        std::fs::create_dir(&once).unwrap();
+        std::fs::write(once.join("more"), "").unwrap();
+        let file = file(
+            EXEC.replace("SCRIPT", &serde_json::to_string(&script).unwrap())
+                .as_bytes(),
+        );
+        let config = ClusterConfig {
+            kubeconfig: vec![file.path().to_owned()],
+            ..ClusterConfig::default()
+        };
+        let clients = connect(&config).await.expect("clients");
+        std::fs::remove_file(once.join("more")).unwrap();
+        let request = super::super::raw::get("/version").unwrap();
+        let error = super::super::raw::send(&clients.status, request, Duration::from_secs(10)).await;
+        let error = error.unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.contains("failed with exit status: 3"), "{error}");
     }
 
     #[tokio::test]

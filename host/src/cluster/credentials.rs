@@ -147,14 +147,20 @@ impl Credentials {
         let mut said = false;
         loop {
             let error = match identity::cluster_id(clients, &self.config).await {
-                Ok(there) if there.mark() == home.mark() => return true,
+                Ok(there) if there.mark().is_some() && there.mark() == home.mark() => return true,
+                // Where nobody may ask, the address speaks for the cluster.
+                Ok(ClusterId::Unknown { .. }) if home.mark().is_none() && clients.server() == self.clients.server() => {
+                    return true;
+                }
+                // The account's rights may be on their way, or an API server has just started and knows of none yet.
+                Ok(ClusterId::Unknown { reason }) if home.mark().is_some() => reason,
                 Ok(there) => {
                     tracing::error!(%home, %there, server = %clients.server(),
                         "the changed kubeconfig leads to another cluster, keeping the old one; \
                          for that cluster start another host, or this one again");
                     return false;
                 }
-                Err(error) => error,
+                Err(error) => error.to_string(),
             };
             if !std::mem::replace(&mut said, true) {
                 tracing::warn!(server = %clients.server(), %error,

@@ -3,12 +3,14 @@
 use super::Client;
 use bytes::Bytes;
 use http::HeaderMap;
+use http::HeaderValue;
 use http::Method;
 use http::Request;
 use http::StatusCode;
 use http::header;
 use http_body_util::BodyExt;
 use http_body_util::Limited;
+use kube::client::AuthError;
 use kube::client::Body;
 use serde::Deserialize;
 use std::fmt::Write;
@@ -19,6 +21,9 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// More than any answer of an API server holds: objects end at about 3 MiB, and a page of a list has 500.
 const MAX_ANSWER: usize = 2 << 30;
+
+/// An answer of metadata alone, or as a whole from a server that can't do that.
+const METADATA_OR_WHOLE: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// Whatever a server asks for, it is asked again after this long.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -190,9 +195,13 @@ pub fn patch(path: &str, kind: Patch, body: Vec<u8>) -> Result<Request<Vec<u8>>,
     build(Method::PATCH, path, Some(kind.content_type()), body)
 }
 
-/// `DELETE path` with JSON `DeleteOptions`.
+/// `DELETE path` with JSON `DeleteOptions`. What was deleted is asked for in its shortest form.
 pub fn delete(path: &str, options: Vec<u8>) -> Result<Request<Vec<u8>>, ApiError> {
-    build(Method::DELETE, path, Some("application/json"), options)
+    let mut request = build(Method::DELETE, path, Some("application/json"), options)?;
+    request
+        .headers_mut()
+        .insert(header::ACCEPT, HeaderValue::from_static(METADATA_OR_WHOLE));
+    Ok(request)
 }
 
 fn build(method: Method, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Result<Request<Vec<u8>>, ApiError> {
@@ -316,8 +325,16 @@ fn plain_text(body: &[u8]) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// An error with its sources, each said once: the layers of an HTTP client repeat each other.
+/// An error with its sources, each said once: the layers of an HTTP client repeat each other. What a kubeconfig's credential
+/// plugin was given and has printed is not said: it is there to print secrets.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut layer = Some(error);
+    while let Some(inner) = layer {
+        if let Some(fault) = inner.downcast_ref().and_then(plugin_fault) {
+            return fault;
+        }
+        layer = inner.source();
+    }
     let mut out = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -331,10 +348,21 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     out
 }
 
+/// What is to be said of a credential plugin that failed, if it is that.
+fn plugin_fault(error: &AuthError) -> Option<String> {
+    const WHAT: &str = "the credential plugin that the kubeconfig names";
+    match error {
+        AuthError::AuthExecRun { out, .. } => Some(format!("{WHAT} failed with {}; run it by hand", out.status)),
+        AuthError::AuthExecParse(_) | AuthError::AuthExec(_) | AuthError::ParseTokenKey(_) => {
+            Some(format!("{WHAT} gave no credentials; run it by hand"))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn status(code: u16, body: &str) -> ApiError {
         classify(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), body.as_bytes())
