@@ -72,7 +72,10 @@ async fn restored(name: &str, watches: Value) {
     let plane = ControlPlane::start(name).await;
     let test = Test::on(plane.cluster, name).await;
     let backend = test.backend().await;
-    let config = test.mock(backend.config()).with(watches);
+    let config = test
+        .mock(backend.config())
+        .with(watches)
+        .with(json!({ "orphans": { "after": "1s" } }));
     let mut host = test.start(&config);
     test.node_ready(&test.node()).await;
     put_config_map(&test, "settings", json!({ "data": { "color": "blue" } })).await;
@@ -141,9 +144,10 @@ async fn restored(name: &str, watches: Value) {
         .await;
     assert_eq!(uid(&once), uids[4], "it is not run a second time");
     color_is(&test, "blue").await;
+    host.logs("keeping them as orphans").await;
     eventually(
         SOON,
-        "what was made since is stopped, as it is not more than a few",
+        "what was made since is swept as an orphan, as it is one of few among many",
         || async {
             let present = backend.counts().await.present;
             if present.contains_key(&made) {

@@ -58,7 +58,9 @@ pub async fn start(config: &HostConfig, sink: &Arc<dyn Sink>) -> Result<HashMap<
             }
             // A fault of the configuration, like any other: it ends the host before anything runs.
             Err(error @ plugin::Error::Config { .. }) => {
-                failure = Some(Error::Section(Box::new(error)));
+                if let Some(Error::Section(earlier)) = failure.replace(Error::Section(Box::new(error))) {
+                    tracing::error!("{earlier}");
+                }
                 continue;
             }
             Err(error) => {
@@ -125,18 +127,31 @@ impl Health for Alive {
 
     fn trouble(&self) -> Option<Trouble> {
         let state = self.0.state().borrow().clone();
+        let never_ran = !self.0.has_run();
         let reason = match &state {
-            State::Starting | State::Ready { .. } => return None,
+            State::Ready { .. } => return None,
+            State::Starting if !never_ran => return None,
+            State::Starting => "Starting",
             State::Poisoned { .. } => "Poisoned",
             State::Quarantined { .. } => "Quarantined",
             State::Stopped => "Stopped",
         };
-        let message = state.reason().unwrap_or_else(|| "the provider was stopped".to_owned());
+        let message = state.reason().unwrap_or_else(|| match &state {
+            State::Starting => "the provider has not started yet".to_owned(),
+            _ => "the provider was stopped".to_owned(),
+        });
         Some(Trouble {
             reason: reason.to_owned(),
             message,
-            never_ran: false,
+            never_ran,
             told: true,
         })
+    }
+
+    fn instance(&self) -> u64 {
+        match *self.0.state().borrow() {
+            State::Ready { epoch } => epoch,
+            _ => 0,
+        }
     }
 }

@@ -33,6 +33,11 @@ pub trait Health: Send + Sync + 'static {
 
     /// Why the provider can't be asked at all, if so.
     fn trouble(&self) -> Option<Trouble>;
+
+    /// Which of its instances is the present one: another one may describe nodes in another way.
+    fn instance(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a provider can't be used.
@@ -137,6 +142,8 @@ pub struct Monitor {
     verdict: watch::Sender<Verdict>,
     /// The last reason that was logged since it was healthy.
     logged: Option<String>,
+    /// The instance that was found healthy last.
+    instance: u64,
 }
 
 impl Monitor {
@@ -155,6 +162,7 @@ impl Monitor {
             timeout,
             verdict,
             logged: None,
+            instance: 0,
         };
         (monitor, seen)
     }
@@ -214,12 +222,15 @@ impl Monitor {
                 *logged = Some(reason.clone());
             }
         }
+        // One that was rebuilt between two pings was never seen to be unwell.
+        let instance = self.provider.instance();
+        let rebuilt = outcome.is_ok() && std::mem::replace(&mut self.instance, instance) != instance;
         self.verdict.send_if_modified(|verdict| {
             let next = verdict.next(outcome, Instant::now());
             if matches!((&*verdict, &next), (Verdict::Unhealthy { .. }, Verdict::Healthy)) {
                 tracing::info!(provider = %name, "provider is healthy again");
             }
-            let changed = *verdict != next;
+            let changed = *verdict != next || rebuilt;
             *verdict = next;
             changed
         });
@@ -229,11 +240,15 @@ impl Monitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    };
 
     /// Answers pings as told.
     struct Told {
         answer: Mutex<Answer>,
+        instance: AtomicU64,
     }
 
     #[derive(Clone)]
@@ -268,6 +283,10 @@ mod tests {
             Box::pin(std::future::ready(Ok(NodeDescription::default())))
         }
 
+        fn instance(&self) -> u64 {
+            self.instance.load(Ordering::Relaxed)
+        }
+
         fn trouble(&self) -> Option<Trouble> {
             matches!(*self.answer.lock().unwrap(), Answer::Poisoned).then(|| Trouble {
                 reason: "Poisoned".into(),
@@ -282,6 +301,7 @@ mod tests {
     async fn each_way_of_being_unwell_has_its_reason() {
         let provider = Arc::new(Told {
             answer: Mutex::new(Answer::Well),
+            instance: AtomicU64::new(1),
         });
         let (monitor, mut seen) = Monitor::build(
             "p",
@@ -328,6 +348,7 @@ mod tests {
         const INTERVAL: Duration = Duration::from_secs(5);
         let provider = Arc::new(Told {
             answer: Mutex::new(Answer::Well),
+            instance: AtomicU64::new(1),
         });
         let (monitor, mut seen) = Monitor::build("p", provider.clone(), INTERVAL, INTERVAL);
         let shutdown = CancellationToken::new();
@@ -377,5 +398,25 @@ mod tests {
         let second = first.next(Ok(()), later).next(trouble(), later);
         assert!(matches!(first, Verdict::Unhealthy { since, .. } if since == start));
         assert!(matches!(second, Verdict::Unhealthy { since, .. } if since == later));
+    }
+
+    #[test]
+    fn an_instance_that_was_rebuilt_between_two_pings_is_news() {
+        let provider = Arc::new(Told {
+            answer: Mutex::new(Answer::Well),
+            instance: AtomicU64::new(1),
+        });
+        let (mut monitor, mut seen) = Monitor::build("p", provider.clone(), Duration::MAX, Duration::MAX);
+        let mut news = |monitor: &mut Monitor| {
+            monitor.tell(Ok(()));
+            let news = seen.has_changed().unwrap();
+            seen.mark_unchanged();
+            news
+        };
+        assert!(news(&mut monitor));
+        assert!(!news(&mut monitor));
+        provider.instance.store(2, Ordering::Relaxed);
+        assert!(news(&mut monitor));
+        assert!(!news(&mut monitor));
     }
 }

@@ -6,14 +6,15 @@ use super::{
     entry::{Call, CallKind, Entry, Object, SHOW_CREATING_AFTER, Standing, Uid},
     nodes::Stage,
     reconcile::{self, Backend, Facts, Step},
-    status::{self, Inputs, Situation, patch},
+    status::{self, Desired, Inputs, Situation, model::PodStatus, patch},
     supply::Provision,
     view,
 };
 use crate::cluster::{ApiError, Returns};
-use outrigger_plugin::{ContainerState, Termination, Timestamp};
+use outrigger_plugin::{ContainerState, PodReport, Termination, Timestamp};
 use std::{
     cmp::Reverse,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -115,7 +116,7 @@ impl PodController {
             }
         }
         let Some(entry) = self.pods.get(uid) else { return false };
-        if entry.call_retry.waits(now) {
+        if entry.keeps_waiting(kind, now) {
             self.write_meanwhile(uid, facts, now);
             return false;
         }
@@ -126,6 +127,7 @@ impl PodController {
         let stops = matches!(kind, CallKind::Stop { .. });
         let index = node.provider;
         if !stops && !self.providers[index].calls.enter(uid) {
+            self.write_meanwhile(uid, facts, now);
             return false;
         }
         let provider = self.providers[index].provider.clone();
@@ -187,12 +189,26 @@ impl PodController {
         if first_stop {
             self.say_killing(uid);
         }
+        if kind == CallKind::Update {
+            self.write_meanwhile(uid, facts, now);
+        }
         false
     }
 
-    /// While a call is under way or awaits its turn, a live pod's status goes its own way.
+    /// While a call is under way or awaits its turn, a live pod's status goes its own way. Of one that is being stopped only
+    /// whether it is ready: its end comes soon, and is a write of its own.
     fn write_meanwhile(&mut self, uid: &Uid, facts: &Facts, now: Instant) {
-        if facts.api == reconcile::Api::Live && facts.status_due {
+        let Some(entry) = self.pods.get(uid).filter(|_| facts.status_due) else {
+            return;
+        };
+        let due = match facts.api {
+            reconcile::Api::Live => true,
+            reconcile::Api::Deleting { .. } => {
+                readiness_has_changed(entry, &self.nodes[entry.node].handle.addresses(), now)
+            }
+            _ => false,
+        };
+        if due {
             self.write_status(uid, now);
         }
     }
@@ -214,7 +230,11 @@ impl PodController {
         let unmade = matches!(entry.backend, Backend::Absent | Backend::Vanished);
         let overdue = situation == Situation::DeadlineExceeded && unmade && entry.write_retry.failures() == 0;
         let addresses = self.nodes[entry.node].handle.addresses();
-        let body = match difference(entry, &addresses, now) {
+        let difference = difference(entry, &addresses, now).map(|(body, finishing)| {
+            entry.finishing = finishing;
+            body
+        });
+        let body = match difference {
             Ok(Some(body)) => body,
             Ok(None) => {
                 self.writes.leave();
@@ -325,28 +345,54 @@ impl PodController {
 }
 
 /// The patch that leads from the status that the API server has to the one that it should have; `None` when they are
-/// the same.
-fn difference(
-    entry: &Entry,
-    addresses: &[std::net::IpAddr],
-    now: Instant,
-) -> Result<Option<Vec<u8>>, serde_json::Error> {
+/// the same. And whether the pod is [finishing](status::Desired::finishing).
+fn difference(entry: &Entry, addresses: &[IpAddr], now: Instant) -> Result<(Option<Vec<u8>>, bool), serde_json::Error> {
     let kept = entry.record.read();
     let pod = view::pod(&kept.object)?;
-    let desired = status::desired(&Inputs {
-        pod: &pod,
-        report: kept.report.as_deref(),
+    let Desired { status, finishing } = status::desired(&inputs(entry, &pod, kept.report.as_deref(), addresses, now));
+    if patch::is_current(&status, &pod.status) {
+        return Ok((None, finishing));
+    }
+    let version = entry.version_for_end().filter(|_| entry.is_leaving());
+    let body = patch::body(&entry.identity.uid, version, &status, &pod.status)?;
+    Ok((Some(body), finishing))
+}
+
+fn inputs<'a>(
+    entry: &'a Entry,
+    pod: &'a view::Pod<'a>,
+    report: Option<&'a PodReport>,
+    addresses: &'a [IpAddr],
+    now: Instant,
+) -> Inputs<'a> {
+    Inputs {
+        pod,
+        report,
         situation: entry.situation(now),
         host_ips: addresses,
         taken_generation: entry.taken_generation,
         resize: entry.resize.as_ref(),
         now: Timestamp::now(),
-    });
-    if patch::is_current(&desired, &pod.status) {
-        return Ok(None);
     }
-    let version = entry.version_for_end().filter(|_| entry.is_leaving());
-    patch::body(&entry.identity.uid, version, &desired, &pod.status).map(Some)
+}
+
+/// Whether a pod that is being stopped and still runs has become ready, or is so no more: whoever sends it requests should know,
+/// as a kubelet's probes go on to the end.
+fn readiness_has_changed(entry: &Entry, addresses: &[IpAddr], now: Instant) -> bool {
+    let kept = entry.record.read();
+    let runs = |report: &PodReport| {
+        let mut containers = report.containers.iter();
+        containers.any(|container| matches!(container.state, ContainerState::Running { .. }))
+    };
+    let Some(report) = kept.report.as_deref().filter(|report| runs(report)) else {
+        return false;
+    };
+    let Ok(pod) = view::pod(&kept.object) else {
+        return false;
+    };
+    let Desired { status, .. } = status::desired(&inputs(entry, &pod, Some(report), addresses, now));
+    let is_ready = |status: &PodStatus| status.condition("Ready").is_some_and(|ready| ready.status == "True");
+    is_ready(&status) != is_ready(&pod.status)
 }
 
 /// For a pod that vanished: its containers are counted on from here, and those that had ended for good stay so.

@@ -1,9 +1,13 @@
 //! Back-off of a pod's failing calls: doubles to a cap, never gives up, is scattered.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(60);
+/// As a kubelet's: the first pause, the longest, and how long all must have gone well for the next to be the first again.
+const FIRST_REMAKE: Duration = Duration::from_secs(10);
+const LONGEST_REMAKE: Duration = Duration::from_secs(300);
+const STEADY: Duration = Duration::from_secs(600);
 /// What the other side may ask for at most.
 const MOST_ASKED_FOR: Duration = Duration::from_secs(24 * 3600);
 
@@ -29,6 +33,31 @@ impl Backoff {
     }
 }
 
+/// Paces how a pod is made again that vanishes again and again, as a kubelet paces containers that crash: the first time at once,
+/// then ever later.
+#[derive(Debug, Default)]
+pub struct Remakes {
+    lost: u32,
+    at: Option<Instant>,
+}
+
+impl Remakes {
+    /// It has vanished, and had been there since then.
+    pub fn lost(&mut self, since: Option<Instant>, now: Instant) {
+        if since.is_some_and(|since| now.duration_since(since) >= STEADY) {
+            self.lost = 0;
+        }
+        let wait = FIRST_REMAKE.saturating_mul(1 << self.lost.saturating_sub(1).min(16));
+        self.at = (self.lost > 0).then(|| now + wait.min(LONGEST_REMAKE));
+        self.lost = self.lost.saturating_add(1);
+    }
+
+    /// When it may be made again, if not yet.
+    pub fn waits(&self, now: Instant) -> Option<Instant> {
+        self.at.filter(|at| *at > now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +75,21 @@ mod tests {
     #[test]
     fn what_was_asked_for_is_kept() {
         assert!(Backoff::default().next(Some(Duration::from_secs(90))) >= Duration::from_secs(90));
+    }
+
+    #[test]
+    fn what_vanishes_again_and_again_is_made_ever_later() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let mut remakes = Remakes::default();
+        remakes.lost(Some(began), began);
+        assert_eq!(remakes.waits(began), None, "the first time at once");
+        for pause in [10, 20, 40, 80, 160, 300, 300] {
+            remakes.lost(Some(began), began);
+            assert_eq!(remakes.waits(began), Some(after(pause)));
+            assert_eq!(remakes.waits(after(pause)), None);
+        }
+        remakes.lost(Some(began), after(600));
+        assert_eq!(remakes.waits(after(600)), None, "it had been there for long");
     }
 }

@@ -45,6 +45,8 @@ const MAX_WRITES: usize = 32;
 const MAX_PACKED: usize = 256;
 /// Room that is kept by what was longer for a while.
 const SMALL: usize = 64;
+/// So many timers are never looked through for those of pods that have gone.
+const FEW_TIMERS: usize = 1_024;
 /// Pods that are looked at in a row before anything else has its turn.
 const MAX_LOOKS: usize = 512;
 
@@ -223,6 +225,8 @@ pub struct PodController {
     pub(super) queue: VecDeque<Uid>,
     /// Pods to look at later. A pod may stand here more often than needed; looking is harmless.
     pub(super) timers: BinaryHeap<Reverse<(Instant, Uid)>>,
+    /// With more of them those of pods that have gone are looked for.
+    max_timers: usize,
     pub(super) actions: JoinSet<Done>,
     /// Writes and calls under way, and pods whose turn comes when there are fewer.
     pub(super) writes: Lane,
@@ -258,6 +262,7 @@ impl PodController {
             press: Press::default(),
             queue: VecDeque::new(),
             timers: BinaryHeap::new(),
+            max_timers: FEW_TIMERS,
             actions: JoinSet::new(),
             writes: Lane::new(MAX_WRITES),
             next_call: 0,
@@ -388,6 +393,15 @@ impl PodController {
     /// wake-up for each would cost more than they do.
     pub(super) fn enqueue_about(&mut self, at: Instant, uid: &Uid) {
         self.enqueue_at(self.about(at), uid);
+    }
+
+    /// A pod that goes leaves its timers, and a deadline may be a week away.
+    pub(super) fn drop_idle_timers(&mut self) {
+        if self.timers.len() > self.max_timers {
+            let pods = &self.pods;
+            self.timers.retain(|Reverse((_, uid))| pods.contains_key(uid));
+            self.max_timers = (2 * self.timers.len()).max(FEW_TIMERS);
+        }
     }
 
     /// The next time for what need not be exact.

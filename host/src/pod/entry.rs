@@ -2,7 +2,7 @@
 
 use super::{
     admission::Requests,
-    backoff::Backoff,
+    backoff::{Backoff, Remakes},
     reconcile::{Admission, Api, Backend, Facts},
     record::{Mark, Record},
     status::{Situation, model::Phase},
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use outrigger_plugin::{ContainerReport, ContainerState, PodIdentity, PodReport, ResizeOutcome};
 use std::{
     borrow::Cow,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -179,6 +180,10 @@ pub struct Entry {
     /// The final DELETE was accepted.
     pub deleted: bool,
     pub backend: Backend,
+    /// How often it has vanished of late, and when it may be made again.
+    pub remakes: Remakes,
+    /// Its phase would be final, though some of it still runs.
+    pub finishing: bool,
     /// The place of its last report among all of its plugin.
     pub reported: Option<u64>,
     /// None of its containers runs, by that report, and each of the regular ones has.
@@ -220,6 +225,8 @@ pub struct Entry {
     pub trouble: Option<Box<str>>,
     pub call: Option<Box<Call>>,
     pub call_retry: Retry,
+    /// It was a stop that failed last: any other failure does not keep a stop waiting.
+    pub stop_failed: bool,
     /// A status write or the final DELETE is under way.
     pub writing: bool,
     pub write_retry: Retry,
@@ -266,6 +273,8 @@ impl Entry {
             end_recorded: false,
             deleted: false,
             backend: Backend::Absent,
+            remakes: Remakes::default(),
+            finishing: false,
             reported: None,
             all_ended: false,
             stays_ended: false,
@@ -288,6 +297,7 @@ impl Entry {
             trouble: None,
             call: None,
             call_retry: Retry::default(),
+            stop_failed: false,
             writing: false,
             write_retry: Retry::default(),
             queued: false,
@@ -347,6 +357,15 @@ impl Entry {
     pub fn knows(&self, resource_version: &str) -> bool {
         let version = version_of(resource_version);
         version != 0 && version <= self.version && !self.restored
+    }
+
+    /// Notes that a state of that version comes after a newer one was known: what an answer to a write has shown may hold more
+    /// than what was written. Returns whether it is so.
+    pub fn was_overtaken(&mut self, resource_version: &str) -> bool {
+        let version = version_of(resource_version);
+        let overtaken = version != 0 && version < self.version;
+        self.status_stale |= overtaken;
+        overtaken
     }
 
     /// Takes over a state of the API object, whose head was read from `raw`. Returns whether anything is new.
@@ -427,6 +446,9 @@ impl Entry {
             } else {
                 Backend::Vanished
             };
+            if self.backend == Backend::Vanished {
+                self.remakes.lost(self.present_since, Instant::now());
+            }
             self.taken_generation = None;
             self.given = None;
             self.supply = Supply::Due;
@@ -461,14 +483,20 @@ impl Entry {
         self.reported = Some(report.sequence);
         // Whose it is and which one stand here, so that it is like others.
         (report.identity, report.sequence) = (nobody(), 0);
+        let surplus = one_of_each_family(&mut report.ips);
         if stands && self.record.report().as_deref() == Some(&report) {
             return Ingested::Same;
+        }
+        if !surplus.is_empty() {
+            tracing::warn!(pod = %self.identity.name, namespace = %self.identity.namespace, kept = ?report.ips, ?surplus,
+                "the provider reports more than one address of a family, which no API server takes; correct the provider");
         }
         // It is kept for as long as the pod lives, and lists were read with room to grow.
         report.ips.shrink_to_fit();
         report.containers.shrink_to_fit();
         report.init_containers.shrink_to_fit();
         report.ephemeral_containers.shrink_to_fit();
+        self.finishing = false;
         self.all_ended = have_all_ended(&report);
         // What is being stopped ends anyway, and its stop says when.
         let by_itself = self.deletion.is_none() || self.restart_policy_never;
@@ -496,6 +524,16 @@ impl Entry {
             Standing::Rejected(_) => false,
         };
         admitted && self.object != Object::Gone && !self.phase.is_terminal()
+    }
+
+    /// Forgets that it was refused, with a new instance of the provider or after another host has held the node: it may be
+    /// carried now, or run already. What is recorded, or about to be, holds.
+    pub fn judge_again(&mut self) {
+        match self.standing {
+            Standing::Held(_) => self.standing = Standing::Unjudged,
+            Standing::Rejected(_) if !self.phase.is_terminal() && !self.writing => self.standing = Standing::Unjudged,
+            _ => {}
+        }
     }
 
     /// The facts, for [`super::reconcile::next`].
@@ -543,12 +581,20 @@ impl Entry {
             update_due: self.wants_update(now) || self.supply.is_due(now),
             wanting: self.supply.is_wanting(now),
             overdue,
+            finishing: self.finishing,
             again: !self.restart_policy_never,
+            pausing: self.remakes.waits(now).is_some(),
             predecessor,
             deleted: self.deleted,
             grace: view::grace(self.grace_seconds),
             end_recorded: self.end_recorded,
         }
+    }
+
+    /// Whether a failure keeps such a call waiting.
+    pub fn keeps_waiting(&self, kind: CallKind, now: Instant) -> bool {
+        let stops = matches!(kind, CallKind::Stop { .. });
+        self.call_retry.waits(now) && (!stops || self.stop_failed)
     }
 
     /// Whether the provider is to see the manifest (again).
@@ -629,6 +675,16 @@ fn stay_ended(object: &[u8], report: &PodReport) -> bool {
             _ => false,
         }
     })
+}
+
+/// Keeps the first address of each family; returns the others.
+fn one_of_each_family(addresses: &mut Vec<IpAddr>) -> Vec<IpAddr> {
+    let (mut four, mut six) = (false, false);
+    let surplus = addresses.extract_if(.., |address| {
+        let family = if address.is_ipv4() { &mut four } else { &mut six };
+        std::mem::replace(family, true)
+    });
+    surplus.collect()
 }
 
 /// Takes no memory of its own.

@@ -238,3 +238,83 @@ fn an_end_whose_write_has_failed_is_written_to_the_version_that_is_known() {
     entry.write_retry.clear();
     assert_eq!(entry.version_for_end(), None);
 }
+
+#[test]
+fn what_an_answer_has_shown_of_others_is_compared_when_the_watch_tells_it() {
+    let mut entry = entry();
+    apply(&mut entry, 10, 1, "");
+    // Another's write was 11, and the answer to ours came before the watch had told of it.
+    apply(&mut entry, 12, 1, "");
+    entry.status_stale = false;
+    assert!(entry.was_overtaken("11") && entry.status_stale);
+    entry.status_stale = false;
+    assert!(
+        !entry.was_overtaken("12") && !entry.status_stale,
+        "our own echo is no news"
+    );
+}
+
+#[test]
+fn a_pod_that_vanishes_again_waits_before_it_is_made_again() {
+    let mut entry = entry();
+    apply(&mut entry, 1, 1, "");
+    let gone = |sequence| PodReport {
+        sequence,
+        ..PodReport::gone((*Entry::new(nobody(), 0).identity).clone())
+    };
+    entry.ingest(said(&entry, 1, serde_json::json!({ "is": "running", "started_at": 1 })));
+    entry.ingest(gone(2));
+    let facts = entry.facts(Instant::now(), false);
+    assert_eq!((facts.backend, facts.pausing), (Backend::Vanished, false));
+    entry.ingest(said(&entry, 3, serde_json::json!({ "is": "running", "started_at": 1 })));
+    entry.ingest(gone(4));
+    let now = Instant::now();
+    assert!(entry.facts(now, false).pausing);
+    assert!(!entry.facts(now + Duration::from_secs(11), false).pausing);
+}
+
+#[test]
+fn a_stop_waits_for_no_other_failure() {
+    let (mut entry, now) = (entry(), Instant::now());
+    let stop = CallKind::Stop { ends: now };
+    entry.call_retry.fail(now, Some(Duration::from_secs(3600)));
+    assert!(entry.keeps_waiting(CallKind::Update, now) && !entry.keeps_waiting(stop, now));
+    entry.stop_failed = true;
+    assert!(entry.keeps_waiting(stop, now));
+    entry.call_retry.clear();
+    assert!(!entry.keeps_waiting(stop, now));
+}
+
+#[test]
+fn a_refusal_that_is_not_recorded_is_judged_again_after_another_host_held_the_node() {
+    let refusal = || {
+        Standing::Rejected(Box::new(Refusal {
+            reason: "OutOfcpu".into(),
+            message: String::new(),
+        }))
+    };
+    let mut entry = entry();
+    entry.standing = refusal();
+    entry.writing = true;
+    entry.judge_again();
+    assert_eq!(entry.standing, refusal(), "it is about to be recorded");
+    entry.writing = false;
+    entry.judge_again();
+    assert_eq!(entry.standing, Standing::Unjudged);
+    (entry.standing, entry.phase) = (refusal(), Phase::Failed);
+    entry.judge_again();
+    assert_eq!(entry.standing, refusal());
+}
+
+#[test]
+fn of_each_family_one_address_is_kept() {
+    let ips = |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+    let mut entry = entry();
+    apply(&mut entry, 1, 1, "");
+    let report = PodReport {
+        ips: ips(&["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]),
+        ..said(&entry, 1, serde_json::json!({ "is": "running", "started_at": 1 }))
+    };
+    entry.ingest(report);
+    assert_eq!(entry.record.report().unwrap().ips, ips(&["10.0.0.1", "fd00::1"]));
+}

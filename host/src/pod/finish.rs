@@ -235,6 +235,7 @@ impl PodController {
             self.providers[self.nodes[entry.node].provider].list_by(now + DOUBT);
         }
         let at = entry.call_retry.fail(now, asked);
+        entry.stop_failed = matches!(kind, CallKind::Stop { .. });
         if matches!(entry.supply, Supply::Given) {
             entry.supply = Supply::Due;
         }

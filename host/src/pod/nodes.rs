@@ -38,6 +38,8 @@ pub struct Node {
     pub listing: Option<HashSet<Uid>>,
     /// The store's version in that list; 0 where it has none.
     pub listed_at: u64,
+    /// That list is of a store that was restored from a backup.
+    pub restored: bool,
     /// The provider epoch with which backend and API were compared; pods are acted on only while it is the present one.
     pub compared: Option<u64>,
     /// When calls of an earlier process that are still on their way have had time to arrive.
@@ -87,6 +89,7 @@ impl Node {
             synced: false,
             listing: None,
             listed_at: 0,
+            restored: false,
             compared: None,
             settles_at: None,
             settled: false,

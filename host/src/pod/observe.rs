@@ -32,9 +32,13 @@ const DEPARTED: Duration = Duration::from_secs(300);
 impl PodController {
     pub(super) fn observe(&mut self, node: NodeIndex, event: Event) {
         match event {
-            Event::Restarted => (self.nodes[node].listing, self.nodes[node].listed_at) = (Some(HashSet::new()), 0),
+            Event::Restarted => {
+                let node = &mut self.nodes[node];
+                (node.listing, node.listed_at, node.restored) = (Some(HashSet::new()), 0, false);
+            }
             Event::Listed { version, restored } => {
                 self.nodes[node].listed_at = version;
+                self.nodes[node].restored = restored;
                 for uid in self.nodes[node].pods.iter().filter(|_| restored) {
                     if let Some(entry) = self.pods.get_mut(uid) {
                         entry.restored = true;
@@ -79,8 +83,11 @@ impl PodController {
                 entry.compare_listed(&key.resource_version, listed_at);
             }
             if entry.knows(&key.resource_version) {
-                if entry.object == Object::Lost {
+                let lost = entry.object == Object::Lost;
+                if lost {
                     entry.found();
+                }
+                if entry.was_overtaken(&key.resource_version) || lost {
                     self.enqueue(&uid);
                 }
                 return Some(uid);
@@ -153,6 +160,7 @@ impl PodController {
         self.names.remove(namespace, name, uid);
         let successors = self.names.of(namespace, name).to_vec();
         successors.iter().for_each(|uid| self.enqueue(uid));
+        self.drop_idle_timers();
         if let Some(raw) = entry.comes_back {
             self.apply(entry.node, &raw);
         }
@@ -182,8 +190,11 @@ impl PodController {
     /// A list lacks these.
     fn missing(&mut self, node: NodeIndex, uids: &[Uid]) {
         let is = |uid: &&Uid, so: fn(&Entry) -> bool| self.pods.get(*uid).is_some_and(|entry| so(entry));
-        let unasked: Vec<&Uid> = uids.iter().filter(|uid| is(uid, Entry::runs_unasked)).collect();
-        let news = orphans::is_much(unasked.len());
+        // While another host holds the node they are that one's to end, and have ended most likely.
+        let owned = self.nodes[node].owned;
+        let unasked = uids.iter().filter(|uid| owned && is(uid, Entry::runs_unasked));
+        let unasked: Vec<&Uid> = unasked.collect();
+        let news = orphans::are_lost(unasked.len(), self.nodes[node].restored);
         // Those that an earlier list lacked wait for a word, however often they are missed.
         let mut lost: HashSet<&Uid> = uids.iter().filter(|uid| is(uid, Entry::is_lost)).collect();
         if news {
@@ -228,17 +239,21 @@ impl PodController {
     /// then this host may get the node back, and end them itself.
     fn forget_departed(&mut self, node: NodeIndex) {
         let now = Instant::now();
+        let mut busy = Vec::new();
         while let Some((since, _)) = self.nodes[node].departed.front()
             && now.duration_since(*since) >= DEPARTED
         {
             let Some((_, uid)) = self.nodes[node].departed.pop_front() else {
-                return;
+                break;
             };
-            let idle = |entry: &Entry| entry.object == Object::Gone && entry.call.is_none() && !entry.writing;
-            if self.pods.get(&uid).is_some_and(|entry| idle(entry)) {
-                self.forget(&uid);
+            match self.pods.get(&uid) {
+                Some(entry) if entry.object != Object::Gone => {}
+                Some(entry) if entry.call.is_some() || entry.writing => busy.push((now, uid)),
+                Some(_) => self.forget(&uid),
+                None => {}
             }
         }
+        self.nodes[node].departed.extend(busy);
     }
 
     pub(super) fn take_reports(&mut self) {
@@ -276,7 +291,13 @@ impl PodController {
 
     fn ingest_as(&mut self, uid: &Uid, report: PodReport, quietly: bool) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
-        match entry.ingest(report) {
+        let ingested = entry.ingest(report);
+        if entry.backend == Backend::Vanished
+            && let Some(at) = entry.remakes.waits(Instant::now())
+        {
+            self.enqueue_at(at, uid);
+        }
+        match ingested {
             Ingested::Old => {}
             Ingested::Same => self.enqueue(uid),
             Ingested::New { before } => {
@@ -417,10 +438,7 @@ impl PodController {
                     // Whatever this provider has of it may be of another time.
                     (entry.supply, entry.given) = (Supply::Due, None);
                     entry.inherited = matches!(entry.backend, Backend::Absent | Backend::Vanished);
-                    if matches!(entry.standing, Standing::Held(_)) {
-                        // A new instance may carry what the one before refused.
-                        entry.standing = Standing::Unjudged;
-                    }
+                    entry.judge_again();
                 }
                 self.enqueue(uid);
             }

@@ -4,12 +4,13 @@
 //! listed, when they have stood for a while, and only few at a time: a restored etcd would otherwise cost every pod
 //! that was made since. More than that waits for an operator, who confirms by an annotation on the node.
 //!
-//! A host that runs meanwhile sees the same as a list that lacks many pods at once. It keeps those on record as lost, so
-//! that no successor of the same name is made beside one of them, and they are orphans like any other, however many more
-//! lists lack them; one that is seen again is a pod again. A few that a list lacks were deleted by force while no watch was
-//! there to tell, and are stopped.
+//! A host that runs meanwhile sees the same as a list that lacks many pods at once, or one of a store that is older than what
+//! was seen of it. It keeps those on record as lost, so that no successor of the same name is made beside one of them, and they
+//! are orphans like any other, however many more lists lack them; one that is seen again is a pod again. A few that an
+//! ordinary list lacks were deleted by force while no watch was there to tell, and are stopped.
 //!
-//! The limit holds for each node: what an operator confirms is what the node's condition says.
+//! The limit holds for all that a provider has for nodes of this host: a store that was restored takes few pods from each of a
+//! hundred nodes. One confirmation, on any of the nodes concerned, is for all of them.
 
 use super::{
     actions,
@@ -48,21 +49,21 @@ pub enum Plan {
     Confirm { digest: String },
 }
 
-/// Whether so many pods are more than may go without anybody's word.
-pub fn is_much(count: usize) -> bool {
-    count > FEW
+/// Whether so many pods that a node's list lacks, and whose end nobody has asked for, were lost by the API server.
+pub fn are_lost(count: usize, restored: bool) -> bool {
+    count > FEW || restored && count > 0
 }
 
 /// The plan for `orphans` (UIDs) out of `all` pods of the backend.
-pub fn plan(orphans: &BTreeSet<&str>, all: usize, confirmed: Option<&str>) -> Plan {
+pub fn plan(orphans: &BTreeSet<&str>, all: usize, confirmed: &[String]) -> Plan {
     if orphans.is_empty() {
         return Plan::Nothing;
     }
-    if !is_much(orphans.len()) && orphans.len() * FIFTH <= all {
+    if orphans.len() <= FEW && orphans.len() * FIFTH <= all {
         return Plan::Sweep;
     }
     let digest = digest(orphans);
-    if confirmed == Some(digest.as_str()) {
+    if confirmed.contains(&digest) {
         Plan::Sweep
     } else {
         Plan::Confirm { digest }
@@ -135,6 +136,16 @@ impl PodController {
                     .is_some_and(|since| *since + after <= now)
             })
             .collect();
+        let all = reports
+            .iter()
+            .filter(|report| report.identity.cluster == mark && nodes.contains(report.identity.node.as_str()))
+            .count();
+        let confirmed: Vec<String> = compared
+            .iter()
+            .filter_map(|(index, _)| self.nodes[*index].handle.annotations().borrow().get(CONFIRM).cloned())
+            .collect();
+        let uids: BTreeSet<&str> = due.iter().map(|report| report.identity.uid.as_str()).collect();
+        let plan = plan(&uids, all, &confirmed);
         for (index, _) in compared {
             let node = &self.nodes[*index];
             let here: Vec<&PodReport> = due
@@ -142,21 +153,24 @@ impl PodController {
                 .copied()
                 .filter(|report| report.identity.node == *node.name)
                 .collect();
-            let all = reports
-                .iter()
-                .filter(|report| report.identity.node == *node.name)
-                .count();
-            self.settle(provider, *index, &here, all);
+            self.settle(provider, *index, &plan, &here, (due.len(), all));
         }
     }
 
-    fn settle(&mut self, provider: ProviderIndex, node: NodeIndex, orphans: &[&PodReport], all: usize) {
+    /// Does what is planned on one node. `of`: how many orphans the provider has for all nodes, and how many pods.
+    fn settle(
+        &mut self,
+        provider: ProviderIndex,
+        node: NodeIndex,
+        plan: &Plan,
+        orphans: &[&PodReport],
+        of: (usize, usize),
+    ) {
         let handle = self.nodes[node].handle.clone();
-        let uids: BTreeSet<&str> = orphans.iter().map(|report| report.identity.uid.as_str()).collect();
-        let confirmed = handle.annotations().borrow().get(CONFIRM).cloned();
-        match plan(&uids, all, confirmed.as_deref()) {
-            Plan::Nothing => handle.clear_condition(CONDITION),
-            Plan::Confirm { digest } => self.ask(provider, node, uids.len(), all, &digest),
+        match plan {
+            _ if orphans.is_empty() => handle.clear_condition(CONDITION),
+            Plan::Nothing => {}
+            Plan::Confirm { digest } => self.ask(provider, node, of, digest),
             Plan::Sweep if self.orphans.dry_run => {
                 for report in orphans {
                     tracing::info!(pod = %report.identity.name, namespace = %report.identity.namespace,
@@ -180,7 +194,7 @@ impl PodController {
         }
     }
 
-    fn ask(&mut self, provider: ProviderIndex, node: NodeIndex, count: usize, all: usize, digest: &str) {
+    fn ask(&mut self, provider: ProviderIndex, node: NodeIndex, (count, all): (usize, usize), digest: &str) {
         let node = &self.nodes[node];
         let message = format!(
             "{count} of {all} pods in the backend are unknown to the API server; to have them deleted, \
@@ -244,31 +258,37 @@ mod tests {
 
     #[test]
     fn few_orphans_among_many_pods_go_by_themselves() {
-        assert_eq!(plan(&set(&[]), 10, None), Plan::Nothing);
-        assert_eq!(plan(&set(&["a"]), 5, None), Plan::Sweep);
-        assert_eq!(plan(&set(&["a", "b", "c"]), 15, None), Plan::Sweep);
+        assert_eq!(plan(&set(&[]), 10, &[]), Plan::Nothing);
+        assert_eq!(plan(&set(&["a"]), 5, &[]), Plan::Sweep);
+        assert_eq!(plan(&set(&["a", "b", "c"]), 15, &[]), Plan::Sweep);
     }
 
     #[test]
     fn more_than_three_or_more_than_a_fifth_is_asked_for_k3k_1021_kip_107() {
         assert!(matches!(
-            plan(&set(&["a", "b", "c", "d"]), 1_000, None),
+            plan(&set(&["a", "b", "c", "d"]), 1_000, &[]),
             Plan::Confirm { .. }
         ));
-        assert!(matches!(plan(&set(&["a"]), 4, None), Plan::Confirm { .. }));
+        assert!(matches!(plan(&set(&["a"]), 4, &[]), Plan::Confirm { .. }));
     }
 
     #[test]
     fn a_confirmation_holds_for_exactly_the_pods_it_was_given_for() {
         let orphans = set(&["a", "b", "c", "d"]);
-        let Plan::Confirm { digest } = plan(&orphans, 4, None) else {
+        let Plan::Confirm { digest } = plan(&orphans, 4, &[]) else {
             panic!("not asked")
         };
         assert_eq!(digest.len(), 12);
-        assert_eq!(plan(&orphans, 4, Some(&digest)), Plan::Sweep);
+        assert_eq!(plan(&orphans, 4, std::slice::from_ref(&digest)), Plan::Sweep);
         assert!(matches!(
-            plan(&set(&["a", "b", "c", "e"]), 4, Some(&digest)),
+            plan(&set(&["a", "b", "c", "e"]), 4, &[digest]),
             Plan::Confirm { .. }
         ));
+    }
+
+    #[test]
+    fn of_a_store_that_was_restored_every_missing_pod_was_lost() {
+        assert!(!are_lost(0, true) && are_lost(1, true));
+        assert!(!are_lost(3, false) && are_lost(4, false));
     }
 }

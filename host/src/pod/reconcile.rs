@@ -69,8 +69,13 @@ pub struct Facts {
     pub wanting: bool,
     /// `activeDeadlineSeconds` have passed.
     pub overdue: bool,
+    /// Its phase would be final, but for what still runs of it: a sidecar behind an init container that has failed, a container
+    /// for debugging behind those that have done their work.
+    pub finishing: bool,
     /// A pod that vanished is made again (`restartPolicy` other than `Never`).
     pub again: bool,
+    /// But not yet: it has vanished more than once.
+    pub pausing: bool,
     /// Another pod of the same name has not ended yet.
     pub predecessor: bool,
     /// The final DELETE has been accepted; finalizers may keep the object.
@@ -142,11 +147,13 @@ fn live(facts: &Facts) -> Step {
     };
     match facts.backend {
         Backend::Present if facts.overdue => Step::Stop { grace: facts.grace },
+        // What it has come to is told first: that may show that it is not so.
+        Backend::Present if facts.finishing && !facts.status_due => Step::Stop { grace: facts.grace },
         Backend::Present if facts.update_due && !facts.wanting => Step::Update,
         Backend::Present | Backend::Ended => write_if_due,
         // Its end was not recorded before it was released: a write was lost, or its stop found nothing any more.
         Backend::Removed => write_if_due,
-        Backend::Vanished if !facts.again || facts.overdue => write_if_due,
+        Backend::Vanished if !facts.again || facts.overdue || facts.pausing => write_if_due,
         Backend::Absent | Backend::Vanished => match facts.admission {
             Admission::Held | Admission::Rejected => write_if_due,
             Admission::Accepted if facts.overdue => write_if_due,
@@ -170,7 +177,9 @@ mod tests {
             update_due: false,
             wanting: false,
             overdue: false,
+            finishing: false,
             again: true,
+            pausing: false,
             predecessor: false,
             deleted: false,
             grace: Duration::from_secs(30),
@@ -322,5 +331,30 @@ mod tests {
         assert_eq!(next(&facts), Step::Remove);
         facts.backend = Backend::Removed;
         assert_eq!(next(&facts), Step::Delete);
+    }
+
+    #[test]
+    fn what_would_be_finished_but_for_what_still_runs_is_told_and_then_stopped() {
+        let mut facts = Facts {
+            finishing: true,
+            status_due: true,
+            ..facts(Api::Live, Backend::Present)
+        };
+        assert_eq!(next(&facts), Step::WriteStatus);
+        facts.status_due = false;
+        assert_eq!(next(&facts), Step::Stop { grace: facts.grace });
+    }
+
+    #[test]
+    fn a_pod_that_vanished_more_than_once_is_not_made_again_at_once() {
+        let mut facts = Facts {
+            pausing: true,
+            ..facts(Api::Live, Backend::Vanished)
+        };
+        assert_eq!(next(&facts), Step::Rest);
+        facts.status_due = true;
+        assert_eq!(next(&facts), Step::WriteStatus);
+        facts.pausing = false;
+        assert_eq!(next(&facts), Step::Create);
     }
 }

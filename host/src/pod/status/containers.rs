@@ -106,6 +106,8 @@ fn one(
         // It ran, and nobody can say how it ended.
         status.state = State::terminated(lost(inputs, &status.container_id));
     }
+    // As with a kubelet: what has not started is not ready, and an init container is when it has done its work.
+    status.ready &= kind != Kind::Init && status.started == Some(true);
     if over || status.state.running.is_none() {
         status.ready = kind == Kind::Init && status.state.terminated.as_ref().is_some_and(|end| end.exit_code == 0);
         status.started = Some(false);

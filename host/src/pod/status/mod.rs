@@ -60,8 +60,16 @@ pub struct Inputs<'a> {
     pub now: Timestamp,
 }
 
+/// What the API server should have.
+pub struct Desired {
+    pub status: PodStatus,
+    /// The phase would be final, but something of the pod still runs: until it has been stopped the phase stays what it was,
+    /// as with a kubelet. Whoever replaces a finished pod would else have two.
+    pub finishing: bool,
+}
+
 /// The status that the API server should have.
-pub fn desired(inputs: &Inputs<'_>) -> PodStatus {
+pub fn desired(inputs: &Inputs<'_>) -> Desired {
     let previous = &inputs.pod.status;
     let spec = &inputs.pod.spec;
     let mut status = PodStatus {
@@ -75,6 +83,15 @@ pub fn desired(inputs: &Inputs<'_>) -> PodStatus {
     addresses(&mut status, inputs);
     containers::fill(&mut status, inputs);
     status.phase = phase::of(spec, &status, inputs.situation);
+    let runs = || {
+        status
+            .all_containers()
+            .any(|container| container.state.running.is_some())
+    };
+    let finishing = inputs.situation == Situation::Normal && status.phase.is_terminal() && runs();
+    if finishing {
+        status.phase = previous.phase;
+    }
     if previous.phase.is_terminal() {
         // Final: whatever a late report says, the end stays as it was recorded.
         status.phase = previous.phase;
@@ -97,7 +114,7 @@ pub fn desired(inputs: &Inputs<'_>) -> PodStatus {
         _ => {}
     }
     conditions::fill(&mut status, inputs);
-    status
+    Desired { status, finishing }
 }
 
 /// Omitted for objects without generation (API servers before 1.33), and never ahead of what the provider has taken.

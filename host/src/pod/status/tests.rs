@@ -125,6 +125,10 @@ impl Case {
     }
 
     fn status(&self) -> PodStatus {
+        self.desired().status
+    }
+
+    fn desired(&self) -> super::Desired {
         let raw = self.raw();
         let host_ips: [IpAddr; 1] = ["192.0.2.1".parse().unwrap()];
         desired(&Inputs {
@@ -726,4 +730,55 @@ fn an_update_that_a_provider_cannot_make_is_no_resize_where_the_resources_are_th
     let after = resized("1", 2, 2, infeasible(), &one);
     assert!(after.condition("PodResizePending").is_none());
     assert_eq!(cpu_given(&after), ("1", "1"));
+}
+
+#[test]
+fn a_phase_is_not_final_while_something_runs() {
+    // The main container has done its work, one for debugging runs on.
+    let mut case = Case::containers("Never", &["main"]).reports(vec![ended("main", 0)]);
+    case.spec["ephemeralContainers"] = json!([{ "name": "debug", "image": "i" }]);
+    case.status = json!({ "phase": "Running" });
+    let report = case.report.as_mut().unwrap();
+    report.ephemeral_containers = vec![running("debug")];
+    let desired = case.desired();
+    assert!(desired.finishing);
+    assert_eq!(desired.status.phase, Phase::Running);
+    let report = case.report.as_mut().unwrap();
+    report.ephemeral_containers = vec![ended("debug", 137)];
+    let desired = case.desired();
+    assert!(!desired.finishing);
+    assert_eq!(desired.status.phase, Phase::Succeeded);
+}
+
+#[test]
+fn what_has_not_started_is_not_ready_nor_an_init_container_that_runs() {
+    let starting = |name| ContainerReport {
+        started: false,
+        ..running(name)
+    };
+    let status = Case::containers("Always", &["a"]).reports(vec![starting("a")]).status();
+    assert!(!status.container_statuses[0].ready);
+    assert_eq!(condition(&status, "Ready").0, "False");
+
+    let mut case = Case::containers("Always", &["a"]).reports(vec![]);
+    case.spec["initContainers"] =
+        json!([{ "name": "init", "image": "i" }, { "name": "side", "image": "i", "restartPolicy": "Always" }]);
+    let report = case.report.as_mut().unwrap();
+    report.init_containers = vec![running("init"), starting("side")];
+    let ready: Vec<bool> = case
+        .status()
+        .init_container_statuses
+        .iter()
+        .map(|status| status.ready)
+        .collect();
+    assert_eq!(ready, [false, false]);
+    let report = case.report.as_mut().unwrap();
+    report.init_containers = vec![ended("init", 0), running("side")];
+    let ready: Vec<bool> = case
+        .status()
+        .init_container_statuses
+        .iter()
+        .map(|status| status.ready)
+        .collect();
+    assert_eq!(ready, [true, true]);
 }
