@@ -150,7 +150,7 @@ pub mod field {
         "securityContext",
         "shareProcessNamespace",
         "os.windows",
-        "evictionRequesters",
+        "evictionResponders",
     ];
 
     /// Every key of this module.

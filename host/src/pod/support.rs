@@ -151,7 +151,7 @@ pub struct Spec<'a> {
     share_process_namespace: bool,
     #[serde(borrow)]
     os: Os<'a>,
-    eviction_requesters: Vec<IgnoredAny>,
+    eviction_responders: Vec<IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]
@@ -249,7 +249,7 @@ fn used(spec: &Spec<'_>) -> Uses {
     uses.pod("securityContext", !spec.security_context.is_empty());
     uses.pod("shareProcessNamespace", spec.share_process_namespace);
     uses.pod("os.windows", spec.os.name == "windows");
-    uses.pod("evictionRequesters", !spec.eviction_requesters.is_empty());
+    uses.pod("evictionResponders", !spec.eviction_responders.is_empty());
     for container in &spec.init_containers {
         let sidecar = container.is_sidecar();
         uses.at("initContainers.sidecar", &container.name, sidecar);
@@ -371,7 +371,12 @@ mod tests {
             } else if let Some(source) = key.strip_prefix("envFrom.") {
                 container(serde_json::json!({"envFrom": [{source: {}, "prefix": "P"}]}))
             } else if let Some(hook) = key.strip_prefix("lifecycle.") {
-                container(serde_json::json!({"lifecycle": {hook: {}}}))
+                let what = if hook == "stopSignal" {
+                    "SIGINT".into()
+                } else {
+                    serde_json::json!({})
+                };
+                container(serde_json::json!({"lifecycle": {hook: what}}))
             } else {
                 match key {
                     "ports.hostPort" => container(serde_json::json!({"ports": [{"containerPort": 1, "hostPort": 1}]})),
@@ -399,19 +404,21 @@ mod tests {
                     "hostname" | "hostnameOverride" | "subdomain" | "runtimeClassName" => {
                         serde_json::json!({"containers": [], key: "x"})
                     }
-                    "dnsConfig" | "resources" | "securityContext" => {
-                        serde_json::json!({"containers": [], key: {"x": {}}})
-                    }
+                    "dnsConfig" => serde_json::json!({"containers": [], key: {"searches": ["x"]}}),
+                    "resources" => serde_json::json!({"containers": [], key: {"limits": {"cpu": "1"}}}),
+                    "securityContext" => serde_json::json!({"containers": [], key: {"runAsUser": 1}}),
                     "dnsPolicy.None" => serde_json::json!({"containers": [], "dnsPolicy": "None"}),
                     "os.windows" => serde_json::json!({"containers": [], "os": {"name": "windows"}}),
                     _ => serde_json::json!({"containers": [], key: [{}]}),
                 }
             };
+            let names = |found: &[String]| found.iter().any(|field| field.split(' ').next() == Some(key));
             let found = keys(spec.clone());
-            assert!(
-                found.iter().any(|field| field.split(' ').next() == Some(key)),
-                "{key}: {spec} gave {found:?}"
-            );
+            assert!(names(&found), "{key}: {spec} gave {found:?}");
+            // And it is one of the API's: what that does not know it does not keep.
+            let typed: k8s_openapi::api::core::v1::PodSpec = serde_json::from_value(spec.clone()).unwrap();
+            let kept = keys(serde_json::to_value(typed).unwrap());
+            assert!(names(&kept), "{key}: of {spec} the API keeps {kept:?}");
         }
     }
 
