@@ -229,9 +229,10 @@ pub trait Images: Provider {
     fn images(&self, call: Call, node: String) -> impl Future<Output = Result<Vec<Image>>> + Send;
 }
 
-/// For streams: the client has gone, which is no failure of the provider.
+/// Meant for streams, whose client may have gone, which is no failure of the provider. What a method like `create` says should
+/// name what could not be done, and whether it can be tried again: the text is in the pod's events, the cause in the log only.
 impl From<io::Error> for ProviderError {
     fn from(error: io::Error) -> Self {
-        ProviderError::new(ErrorCode::Internal, "unable to move bytes").with_source(error)
+        ProviderError::new(ErrorCode::Internal, "input or output failed").with_source(error)
     }
 }

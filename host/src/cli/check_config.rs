@@ -11,10 +11,10 @@ use crate::config::Resolved;
 use crate::config::load;
 use crate::config::schema;
 use crate::plugin;
+use crate::plugin::Admits;
 use crate::plugin::Inspection;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Says what is wrong with the configuration, or what it amounts to.
@@ -57,7 +57,7 @@ struct Sections {
 }
 
 async fn check_sections(config: &HostConfig) -> Sections {
-    let mut inspected: BTreeMap<PathBuf, Result<Inspection, plugin::Error>> = BTreeMap::new();
+    let mut inspected: BTreeMap<_, Result<Inspection, plugin::Error>> = BTreeMap::new();
     let (mut faults, mut unchecked) = (Vec::new(), Vec::new());
     for provider in &config.providers {
         let mut skip = |error: &plugin::Error| {
@@ -76,10 +76,20 @@ async fn check_sections(config: &HostConfig) -> Sections {
                 }
             },
         };
-        let inspection = match inspected.entry(path) {
+        let admits = Admits {
+            plugin: &provider.plugin,
+            sha256: provider.sha256,
+            allow: config.plugins.allow.as_deref(),
+        };
+        // Of two providers with one file only one may name its hash, and both are asked.
+        let inspection = match inspected.entry((
+            path,
+            provider.plugin.clone(),
+            provider.sha256.map(|hash| hash.to_string()),
+        )) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                let inspection = plugin::inspect(new.key()).await;
+                let inspection = plugin::inspect(&new.key().0, admits).await;
                 new.insert(inspection)
             }
         };

@@ -60,6 +60,8 @@ enum Command {
     Probe {
         /// The plugin's file
         path: PathBuf,
+        /// Its hash; another file is not loaded
+        sha256: String,
     },
 }
 
@@ -129,7 +131,7 @@ pub fn dispatch(args: impl IntoIterator<Item = OsString>, host: impl FnOnce(Host
         Command::CheckConfig { effective } => check_config::run(&overlay, effective),
         Command::Plugins(command) => plugins::run(&overlay, &command),
         Command::Version => version::run(),
-        Command::Probe { path } => probe::child_main(&path),
+        Command::Probe { path, sha256 } => probe::child_main(&path, &sha256),
     }
 }
 

@@ -92,6 +92,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the configuration does not want the file: nothing of it was run.
+    pub fn is_refusal(&self) -> bool {
+        use verify::Fault::{Hash, NotAllowed};
+        matches!(
+            self,
+            Self::File {
+                fault: Hash { .. } | NotAllowed { .. },
+                ..
+            }
+        )
+    }
+
     /// The text for the cluster's users: see [`StartFault::told`].
     pub fn told(&self) -> String {
         match self {

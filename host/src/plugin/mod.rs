@@ -35,6 +35,7 @@ pub use image::Capability;
 pub use image::Verdict;
 pub use load::Abi;
 pub use load::Fault as LoadFault;
+pub use probe::Admits;
 pub use probe::Inspection;
 pub use probe::Probe;
 pub use probe::inspect;

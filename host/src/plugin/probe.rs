@@ -7,7 +7,9 @@ use super::image::Image;
 use super::load;
 use super::verify;
 use super::verify::PluginFile;
+use crate::config::AllowedPlugin;
 use crate::config::PluginLoad;
+use crate::config::Sha256Digest;
 use outrigger_plugin::PluginInfo;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
@@ -97,6 +99,8 @@ pub struct Inspection {
 enum Report {
     Loaded(Box<Inspection>),
     Refused(String),
+    /// It is not the file that was to be tried out, and was not loaded.
+    Changed,
 }
 
 /// Tells the report from whatever a plugin's constructor may print.
@@ -104,36 +108,38 @@ const MARK: &str = "outrigger-probe ";
 /// What is read of a child's output.
 const MAX_OUTPUT: u64 = 4 << 20;
 
-/// Looks at a plugin file in a child process, with the host's own binary.
-pub async fn inspect(path: &Path) -> Result<Inspection, Error> {
-    inspect_with(path, &Probe::default()).await
+/// Which files may be tried out: none of their code runs before they were found to be among them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Admits<'a> {
+    /// The plugin's name, by which the list of those that are allowed has it.
+    pub plugin: &'a str,
+    /// The provider's `sha256`.
+    pub sha256: Option<Sha256Digest>,
+    /// `plugins.allow`; without it everything is.
+    pub allow: Option<&'a [AllowedPlugin]>,
 }
 
-/// Looks at a plugin file in a child process.
-pub async fn inspect_with(path: &Path, probe: &Probe) -> Result<Inspection, Error> {
+/// Looks at a plugin file in a child process, with the host's own binary, if it is admitted.
+pub async fn inspect(path: &Path, admits: Admits<'_>) -> Result<Inspection, Error> {
+    inspect_with(path, admits, &Probe::default()).await
+}
+
+/// Looks at a plugin file in a child process, if it is admitted.
+pub async fn inspect_with(path: &Path, admits: Admits<'_>, probe: &Probe) -> Result<Inspection, Error> {
     let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || verify::read(&owned).map(|file| file.sha256)).await;
-    read.map_err(|_| Error::Ending { path: path.to_owned() })?
-        .map_err(|fault| Error::File {
-            path: path.to_owned(),
-            fault,
-        })?;
-    run(path, probe).await
+    let read = tokio::task::spawn_blocking(move || verify::read(&owned)).await;
+    let file = read.map_err(|_| Error::Ending { path: path.to_owned() })?;
+    let admitted = file.and_then(|file| file.admit(admits.plugin, admits.sha256, admits.allow).map(|()| file));
+    let file = admitted.map_err(|fault| Error::File {
+        path: path.to_owned(),
+        fault,
+    })?;
+    agree(&file, probe).await
 }
 
 /// Tries out a file that was read before; it must be the same one still.
 pub(super) async fn agree(file: &PluginFile, probe: &Probe) -> Result<Inspection, Error> {
-    let inspection = run(&file.path, probe).await?;
-    if inspection.sha256 != file.sha256.to_string() {
-        return Err(Error::Probe {
-            path: file.path.clone(),
-            fault: Fault::Changed,
-        });
-    }
-    Ok(inspection)
-}
-
-async fn run(path: &Path, probe: &Probe) -> Result<Inspection, Error> {
+    let path = &file.path;
     let fault = |fault| Error::Probe {
         path: path.to_owned(),
         fault,
@@ -141,6 +147,7 @@ async fn run(path: &Path, probe: &Probe) -> Result<Inspection, Error> {
     let mut child = Command::new(&probe.executable)
         .arg(SUBCOMMAND)
         .arg(path)
+        .arg(file.sha256.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -164,6 +171,7 @@ async fn run(path: &Path, probe: &Probe) -> Result<Inspection, Error> {
             path: path.to_owned(),
             fault: load::Fault::Reported(text),
         }),
+        Some(Report::Changed) => Err(fault(Fault::Changed)),
         _ => Err(fault(died(status, &err))),
     }
 }
@@ -211,14 +219,11 @@ fn last_words(stderr: &str) -> Option<&str> {
     panic.or_else(|| lines.next_back())
 }
 
-/// The child: loads the plugin, prints one line and ends. Nothing else happens in it.
-pub fn child_main(path: &Path) -> ExitCode {
+/// The child: loads the plugin with that hash, prints one line and ends. Nothing else happens in it.
+pub fn child_main(path: &Path, sha256: &str) -> ExitCode {
     harden();
-    let report = match look(path) {
-        Ok(inspection) => Report::Loaded(Box::new(inspection)),
-        Err(text) => Report::Refused(text),
-    };
-    let refused = matches!(report, Report::Refused(_));
+    let report = look(path, sha256).unwrap_or_else(Report::Refused);
+    let refused = !matches!(report, Report::Loaded(_));
     let line = serde_json::to_string(&report).unwrap_or_default();
     let written = writeln!(io::stdout(), "\n{MARK}{line}").and_then(|()| io::stdout().flush());
     if refused || written.is_err() {
@@ -239,15 +244,18 @@ fn harden() {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
 }
 
-fn look(path: &Path) -> Result<Inspection, String> {
+fn look(path: &Path, sha256: &str) -> Result<Report, String> {
     let file = verify::read(path).map_err(|fault| fault.to_string())?;
+    if file.sha256.to_string() != sha256 {
+        return Ok(Report::Changed);
+    }
     let image = match load::load(&file, PluginLoad::Memory) {
         // Where copies in memory are forbidden the host is told so by its own attempt; the file may be good.
         Err(load::Fault::Memory(_)) => load::load(&file, PluginLoad::Path),
         loaded => loaded,
     };
     let image = image.map_err(|fault| fault.to_string())?;
-    Ok(inspection(&file, image))
+    Ok(Report::Loaded(Box::new(inspection(&file, image))))
 }
 
 fn inspection(file: &PluginFile, image: &Image) -> Inspection {

@@ -6,8 +6,11 @@ use outrigger::config::PluginLoad;
 use outrigger::config::PluginsConfig;
 use outrigger::config::Sha256Digest;
 use outrigger::plugin;
+use outrigger::plugin::Admits;
 use outrigger::plugin::Provider;
 use outrigger::plugin::Verdict;
+use sha2::Digest;
+use sha2::Sha256;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
@@ -186,7 +189,7 @@ async fn a_search_ends_at_the_first_file_even_if_it_is_broken() {
 }
 
 async fn inspect(fixture: &str) -> plugin::Inspection {
-    plugin::probe::inspect_with(&library(fixture), &tuning().probe)
+    plugin::probe::inspect_with(&library(fixture), Admits::default(), &tuning().probe)
         .await
         .unwrap()
 }
@@ -207,10 +210,52 @@ async fn inspect_says_what_a_plugin_is() {
         ]
     );
     assert!(found.load_micros > 0);
-    let error = plugin::probe::inspect_with(&library("abort"), &tuning().probe)
+    let error = plugin::probe::inspect_with(&library("abort"), Admits::default(), &tuning().probe)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("aborted"), "{error}");
+}
+
+#[tokio::test]
+async fn nothing_of_a_file_that_is_not_admitted_is_run() {
+    // A library that aborts the process that loads it.
+    let (path, list) = (library("abort"), []);
+    let sha256 = Some(Sha256Digest([7; 32]));
+    let [unknown, unlisted] = [
+        Admits {
+            sha256,
+            ..Admits::default()
+        },
+        Admits {
+            plugin: "abort",
+            allow: Some(&list),
+            ..Admits::default()
+        },
+    ];
+    for (admits, why) in [
+        (unknown, "but the config asks for"),
+        (unlisted, "is not in `plugins.allow`"),
+    ] {
+        let error = plugin::probe::inspect_with(&path, admits, &tuning().probe)
+            .await
+            .unwrap_err();
+        assert!(error.is_refusal() && error.to_string().contains(why), "{error}");
+    }
+    // Nor of one that came in its place after it was read.
+    let probe = tuning().probe;
+    let child = |sha256: String| {
+        let mut child = std::process::Command::new(&probe.executable);
+        let ended = child
+            .arg(plugin::probe::SUBCOMMAND)
+            .arg(&path)
+            .arg(sha256)
+            .output()
+            .unwrap();
+        String::from_utf8(ended.stdout).unwrap()
+    };
+    assert!(child("07".repeat(32)).contains("\"Changed\""));
+    let sha256 = Sha256Digest(Sha256::digest(fs::read(&path).unwrap()).into());
+    assert_eq!(child(sha256.to_string()), "", "it aborts as soon as it is loaded");
 }
 
 #[tokio::test]

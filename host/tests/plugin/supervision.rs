@@ -38,6 +38,19 @@ async fn a_payload_that_panics_in_its_drop_is_contained() {
 }
 
 #[tokio::test]
+async fn so_is_a_panic_in_what_a_span_is_to_hold() {
+    let (panicky, _) = launch(&provider("record", "panic", json!({ "at": "record" })))
+        .await
+        .unwrap();
+    let error = panicky.create_pod(request("u1"), LONG).await.unwrap_err();
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (ErrorCode::Panicked, "text of the fixture")
+    );
+    reaches(&panicky, |state| matches!(state, State::Ready { epoch: 2 })).await;
+}
+
+#[tokio::test]
 async fn calls_in_flight_fail_when_their_instance_is_given_up() {
     let (panicky, _) = launch(&provider("flight", "panic", json!({ "at": "cancel" })))
         .await

@@ -88,10 +88,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
     }
 
     fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
-        if let Some(span) = context.span(id)
-            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
-        {
-            values.record(fields);
+        let Some(span) = context.span(id) else { return };
+        // Before the span is locked: a value's Debug is a plugin's code, and what it says, or panics with, comes this way.
+        let mut fresh = Fields::default();
+        values.record(&mut fresh);
+        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+            fields.values.extend(fresh.values);
         }
     }
 

@@ -11,9 +11,10 @@ use crate::{
 use std::{
     collections::HashMap,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, BufWriter},
@@ -24,6 +25,9 @@ use tokio::{
 /// Lines that a connection may leave unread. One that lets more come is closed: it reads the whole state when it
 /// comes again, which is cheaper than all that it has missed.
 const UNREAD: usize = 65_536;
+
+/// After a connection that could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// The server's fault.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +50,6 @@ pub enum Error {
 
 /// A server that listens.
 pub struct Server {
-    socket: PathBuf,
     listener: UnixListener,
     failed: oneshot::Receiver<journal::Error>,
     simulation: Arc<Simulation<Hub>>,
@@ -72,7 +75,6 @@ impl Server {
             failed: Some(fail),
         }));
         Ok(Self {
-            socket: socket.to_owned(),
             listener,
             failed,
             simulation: Simulation::start(engine, hub),
@@ -89,9 +91,10 @@ impl Server {
             };
             match accepted {
                 Ok((stream, _)) => drop(tokio::spawn(serve(stream, number, self.simulation.clone()))),
-                Err(source) => {
-                    let path = self.socket;
-                    return Error::Listen { path, source };
+                // No descriptor left, here or in the system: those who are connected go on, the others try again.
+                Err(error) => {
+                    tracing::warn!(%error, "unable to accept a connection");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
                 }
             }
             number += 1;
@@ -107,8 +110,12 @@ async fn listen(socket: &Path) -> Result<UnixListener, Error> {
     };
     let listener = match UnixListener::bind(socket) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(socket).await.is_ok() {
-                return Err(Error::InUse(socket.to_owned()));
+            let left = fs::symlink_metadata(socket).is_ok_and(|file| file.file_type().is_socket());
+            match UnixStream::connect(socket).await {
+                Err(refused) if left && refused.kind() == io::ErrorKind::ConnectionRefused => {}
+                Ok(_) => return Err(Error::InUse(socket.to_owned())),
+                // Somebody's file, or a process too busy to answer: neither is ours to remove.
+                Err(_) => return Err(fault(error)),
             }
             fs::remove_file(socket).map_err(fault)?;
             UnixListener::bind(socket)
@@ -250,11 +257,17 @@ async fn serve(stream: UnixStream, number: u64, simulation: Arc<Simulation<Hub>>
             }
         }
     };
-    tokio::select! {
-        () = read => {}
-        _ = write(writer, outgoing) => {}
-    }
+    let write = write(writer, outgoing);
+    tokio::pin!(write);
+    let read_all = tokio::select! {
+        () = read => true,
+        _ = &mut write => false,
+    };
     simulation.observer().disconnect(number);
+    if read_all {
+        // Who says no more may still wait for what was asked.
+        let _ = write.await;
+    }
 }
 
 fn handle(simulation: &Arc<Simulation<Hub>>, number: u64, Ask { id, request }: Ask) {

@@ -30,7 +30,7 @@ pub(super) async fn page(name_or_path: &str, schema: bool, settings: &PluginsCon
     } else {
         plugin::find(name_or_path, &settings.directories)?
     };
-    let inspection = plugin::inspect(&path).await?;
+    let inspection = plugin::inspect(&path, plugin::Admits::default()).await?;
     Ok(if schema {
         format!("{:#}\n", inspection.info.config_schema)
     } else {

@@ -2,6 +2,7 @@
 
 use crate::config::PluginsConfig;
 use crate::plugin;
+use crate::plugin::Admits;
 use crate::plugin::Candidate;
 use crate::plugin::Inspection;
 use futures::StreamExt;
@@ -25,39 +26,30 @@ pub(super) async fn page(settings: &PluginsConfig) -> Result<String, plugin::Err
         ));
     }
     let inspected = futures::stream::iter(candidates).map(|candidate| async {
-        let result = plugin::inspect(&candidate.path).await;
+        let admits = Admits {
+            plugin: &candidate.name,
+            sha256: None,
+            allow: settings.allow.as_deref(),
+        };
+        let result = plugin::inspect(&candidate.path, admits).await;
         (candidate, result)
     });
     let lines: Vec<_> = inspected.buffered(AT_ONCE).collect().await;
     let mut page = row("NAME", "VERSION", "ABI", "STATE", "FILE");
     for (candidate, result) in lines {
-        page.push_str(&line(&candidate, result, settings));
+        page.push_str(&line(&candidate, result));
     }
     Ok(page)
 }
 
-fn line(candidate: &Candidate, result: Result<Inspection, plugin::Error>, settings: &PluginsConfig) -> String {
+fn line(candidate: &Candidate, result: Result<Inspection, plugin::Error>) -> String {
     let file = candidate.path.display().to_string();
     match result {
-        Ok(found) => {
-            let state = if is_allowed(&candidate.name, &found, settings) {
-                "usable"
-            } else {
-                "not allowed"
-            };
-            row(&candidate.name, &found.info.version, &found.abi, state, &file)
-        }
+        Ok(found) => row(&candidate.name, &found.info.version, &found.abi, "usable", &file),
+        // What is in it nobody has looked at.
+        Err(error) if error.is_refusal() => row(&candidate.name, "-", "-", "not allowed", &file),
         Err(error) => row(&candidate.name, "-", "-", "broken", &file) + &format!("  {error}\n"),
     }
-}
-
-/// Whether the allow-list, if there is one, has the plugin with this hash.
-fn is_allowed(name: &str, found: &Inspection, settings: &PluginsConfig) -> bool {
-    let same = |allowed: &str| allowed.replace('-', "_") == name.replace('-', "_");
-    let Some(allow) = &settings.allow else { return true };
-    allow
-        .iter()
-        .any(|entry| same(&entry.name) && entry.sha256.to_string() == found.sha256)
 }
 
 fn row(name: &str, version: &str, abi: &str, state: &str, file: &str) -> String {
@@ -71,8 +63,6 @@ fn row(name: &str, version: &str, abi: &str, state: &str, file: &str) -> String 
 mod tests {
     use super::super::inspect::sample;
     use super::*;
-    use crate::config::AllowedPlugin;
-    use crate::config::Sha256Digest;
 
     fn candidate() -> Candidate {
         Candidate {
@@ -84,29 +74,14 @@ mod tests {
     #[test]
     fn a_broken_plugin_says_why() {
         let error = plugin::Error::Name { name: "x".to_owned() };
-        let text = line(&candidate(), Err(error), &PluginsConfig::default());
+        let text = line(&candidate(), Err(error));
         let lines: Vec<_> = text.lines().collect();
         assert!(
             lines[0].starts_with("my_cloud             -            -      broken       /lib/"),
             "{text}"
         );
         assert!(lines[1].starts_with("  unable to find plugin \"x\""), "{text}");
-    }
-
-    #[test]
-    fn the_allow_list_shows() {
-        let mut settings = PluginsConfig::default();
-        let state = |settings: &PluginsConfig| line(&candidate(), Ok(sample()), settings);
-        assert!(state(&settings).contains(" usable "));
-        let mut entry = AllowedPlugin {
-            name: "my-cloud".to_owned(),
-            sha256: Sha256Digest([0xab; 32]),
-        };
-        settings.allow = Some(vec![entry.clone()]);
-        assert!(state(&settings).contains(" usable "));
-        entry.sha256 = Sha256Digest([0; 32]);
-        settings.allow = Some(vec![entry]);
-        assert!(state(&settings).contains(" not allowed "));
+        assert!(line(&candidate(), Ok(sample())).contains(" usable "));
     }
 
     #[tokio::test]

@@ -19,7 +19,12 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::{io::AsyncReadExt, sync::mpsc::Receiver, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc::Receiver,
+    task::JoinSet,
+    time::timeout,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_outrigger-mock-backend");
 const GRACE: Duration = Duration::from_secs(30);
@@ -391,4 +396,33 @@ fn a_half_written_line_is_forgotten() {
     std::fs::write(&state, format!("{whole}\n{{\"uid\":\"b\",\"cou")).unwrap();
     process.child = spawn(process.socket(), state);
     assert_eq!(process.counts().pods.keys().collect::<Vec<_>>(), ["a"]);
+}
+
+/// By mistake `--socket` and `--state` are swapped, say.
+#[tokio::test]
+async fn a_file_in_the_place_of_the_socket_stays() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("state");
+    std::fs::write(&file, "pods").unwrap();
+    let ended = Command::new(PROGRAM).arg("--socket").arg(&file).output().unwrap();
+    assert!(!ended.status.success());
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("unable to listen on"), "{said}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"pods");
+}
+
+#[tokio::test]
+async fn who_says_no_more_still_has_the_answer() {
+    let process = Process::start();
+    for _ in 0..50 {
+        let mut stream = tokio::net::UnixStream::connect(process.socket()).await.unwrap();
+        stream.write_all(b"{\"id\":7,\"op\":\"counts\"}\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(answer.contains("\"id\":7") && answer.ends_with('\n'), "{answer:?}");
+    }
 }
