@@ -118,6 +118,7 @@ pub async fn build(
             declared_features: declared_features(config),
             timing: Timing::from(&config.intervals),
             on_shutdown: config.on_shutdown,
+            remover: identities.host().leases.clone(),
             facts: facts.clone(),
         };
         let (agent, handle) = NodeAgent::build(

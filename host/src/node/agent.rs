@@ -4,7 +4,6 @@
 //! what the host wants to say, or the clock), it compares what is with what should be and makes the requests that are
 //! missing. It writes only while the claim is held.
 
-use super::claim::AtEnd;
 use super::claim::Claim;
 use super::claim::LeaseTiming;
 use super::compact::Compact;
@@ -25,6 +24,7 @@ use super::status::DesiredStatus;
 use super::status::Inputs;
 use crate::cluster::ApiError;
 use crate::cluster::Backoff;
+use crate::cluster::Client;
 use crate::cluster::Clients;
 use crate::cluster::Events;
 use crate::cluster::InstanceId;
@@ -52,11 +52,13 @@ const BACKOFF_CAP: Duration = Duration::from_secs(7);
 /// So many reports pass from one look at the provider's images to the next: they change seldom, and only the scheduler's
 /// preferences depend on them.
 const REPORTS_PER_IMAGES: u32 = 6;
+/// An address that was found is looked for again after this long; a fifth is added or taken at random.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How long the last request may take when the host ends; with many nodes it waits for its turn.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an agent is to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// The node.
     pub node: NodeConfig,
@@ -72,6 +74,8 @@ pub struct Config {
     pub timing: Timing,
     /// What becomes of the Node when the host ends.
     pub on_shutdown: OnShutdown,
+    /// Deletes the Node then, if asked to: the host's, as under the Node authorizer no node may delete itself.
+    pub remover: Client,
     /// The machine, read once for all nodes.
     pub facts: Arc<Facts>,
 }
@@ -123,7 +127,6 @@ struct Sent {
 pub struct NodeAgent {
     claim: Claim,
     work: Work,
-    on_shutdown: OnShutdown,
 }
 
 impl NodeAgent {
@@ -157,6 +160,8 @@ impl NodeAgent {
             ownership: handle.ownership(),
             wanted: handle.shared.wanted.subscribe(),
             address: config.node.address,
+            seen_address: None,
+            next_look: Instant::now(),
             state: State::Unseen,
             next_report: Instant::now(),
             reports: false,
@@ -176,36 +181,20 @@ impl NodeAgent {
             was_ready: None,
             config,
         };
-        let on_shutdown = work.config.on_shutdown;
-        (
-            Self {
-                claim,
-                work,
-                on_shutdown,
-            },
-            handle,
-        )
+        (Self { claim, work }, handle)
     }
 
     /// Runs until `shutdown`, then does with the Node what the configuration says and gives the lease up, so that the
     /// next host can act at once. Cancel it only after the last plugin call that changes anything has ended.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self {
-            claim,
-            mut work,
-            on_shutdown,
-        } = self;
-        let at_end = match on_shutdown {
-            OnShutdown::Keep | OnShutdown::Cordon => AtEnd::Release,
-            OnShutdown::Deregister => AtEnd::Delete,
-        };
+        let Self { claim, mut work } = self;
         let release = CancellationToken::new();
         let working = async {
             work.run(&shutdown).await;
             work.leave().await;
             release.cancel();
         };
-        tokio::join!(Box::pin(claim.run(release.clone(), at_end)), Box::pin(working));
+        tokio::join!(Box::pin(claim.run(release.clone())), Box::pin(working));
     }
 }
 
@@ -221,6 +210,9 @@ struct Work {
     ownership: Receiver<Ownership>,
     wanted: Receiver<Wanted>,
     address: Option<IpAddr>,
+    /// Another one that was found when it was last looked for.
+    seen_address: Option<IpAddr>,
+    next_look: Instant,
     state: State,
     next_report: Instant,
     /// Whether a first report was made; the next ones follow in a rhythm that is not that of other nodes.
@@ -476,9 +468,20 @@ impl Work {
     }
 
     async fn find_address(&mut self) {
-        if self.address.is_none() {
+        let now = Instant::now();
+        let looks_again = self.config.node.address.is_none() && now >= self.next_look;
+        if self.address.is_none() || looks_again {
+            self.next_look = now + LOOK_AGAIN.mul_f64(0.8 + 0.4 * fastrand::f64());
             match facts::local_address(&self.server).await {
-                Ok(address) => self.address = Some(address),
+                Ok(address) => {
+                    let (address, moved) = facts::moved(self.address, &mut self.seen_address, address);
+                    if moved {
+                        tracing::info!(node = %self.config.node.name, %address, "the node has another address");
+                    }
+                    self.address = Some(address);
+                }
+                // It is as it was, as far as anybody knows.
+                Err(_) if self.address.is_some() => {}
                 Err(error) if !self.address_trouble => {
                     self.address_trouble = true;
                     tracing::warn!(node = %self.config.node.name, %error,
@@ -685,7 +688,12 @@ impl Work {
             match (self.config.on_shutdown, self.handle.uid()) {
                 (OnShutdown::Keep, _) | (_, None) => Ok(()),
                 (OnShutdown::Cordon, Some(_)) => self.api.cordon().await,
-                (OnShutdown::Deregister, Some(uid)) => self.api.delete(&uid).await,
+                (OnShutdown::Deregister, Some(uid)) => {
+                    NodeApi::new(self.config.remover.clone(), name).delete(&uid).await?;
+                    // The lease goes with it.
+                    self.handle.shared.uid.send_replace(None);
+                    Ok(())
+                }
             }
         };
         let outcome = tokio::time::timeout(LEAVE_TIMEOUT, request).await;

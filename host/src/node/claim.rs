@@ -55,7 +55,7 @@ impl Default for LeaseTiming {
 
 /// What becomes of the lease when the host ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AtEnd {
+enum AtEnd {
     /// It stays, without a holder: the next host takes it at once.
     Release,
     /// It goes with its node.
@@ -107,7 +107,7 @@ impl Claim {
 
     /// Claims and renews until `stop`, which comes after the last call that changes anything; then gives the lease up.
     /// The token's cancellation must not come before the work on the node has ended.
-    pub async fn run(mut self, stop: CancellationToken, at_end: AtEnd) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let work = async {
             loop {
                 self.step().await;
@@ -117,11 +117,10 @@ impl Claim {
             () = stop.cancelled() => {}
             () = work => {}
         }
-        // A lease without a node, whose provider never ran for example, is of no use to anybody.
-        let at_end = if self.uid.borrow().is_none() {
-            AtEnd::Delete
-        } else {
-            at_end
+        // A lease without a node, which was deregistered or whose provider never ran, is of no use to anybody.
+        let at_end = match *self.uid.borrow() {
+            None => AtEnd::Delete,
+            Some(_) => AtEnd::Release,
         };
         self.give_up(at_end).await;
     }

@@ -99,14 +99,14 @@ struct Host {
 }
 
 impl Host {
-    fn start(store: &Store, at_end: AtEnd) -> Self {
+    fn start(store: &Store) -> Self {
         let (client, cut) = store.client();
         let handle = NodeHandle::new("vk".into(), "mock".into(), 10250);
         handle.shared.uid.send_replace(Some("first-uid".into()));
         let instance = InstanceId::current().unwrap();
         let claim = Claim::new(client, handle.shared.clone(), instance.clone(), TIMING);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(claim.run(stop.clone(), at_end));
+        let task = tokio::spawn(claim.run(stop.clone()));
         Self {
             handle,
             holder: instance.to_string(),
@@ -137,9 +137,9 @@ impl Host {
 #[tokio::test]
 async fn the_first_host_holds_and_the_second_waits_until_it_is_released() {
     let store = Store::default();
-    let first = Host::start(&store, AtEnd::Release);
+    let first = Host::start(&store);
     first.holds().await;
-    let second = Host::start(&store, AtEnd::Release);
+    let second = Host::start(&store);
     let waiting = second
         .reaches(|now| matches!(now, Ownership::Waiting { holder: Some(_) }))
         .await;
@@ -161,7 +161,7 @@ async fn the_first_host_holds_and_the_second_waits_until_it_is_released() {
 #[tokio::test]
 async fn of_many_contenders_one_holds() {
     let store = Store::default();
-    let hosts: Vec<Host> = (0..8).map(|_| Host::start(&store, AtEnd::Release)).collect();
+    let hosts: Vec<Host> = (0..8).map(|_| Host::start(&store)).collect();
     for host in &hosts {
         host.reaches(|now| !matches!(now, Ownership::Waiting { holder: None }))
             .await;
@@ -174,9 +174,9 @@ async fn of_many_contenders_one_holds() {
 #[tokio::test]
 async fn a_host_that_is_cut_off_stops_before_another_starts() {
     let store = Store::default();
-    let first = Host::start(&store, AtEnd::Release);
+    let first = Host::start(&store);
     first.holds().await;
-    let second = Host::start(&store, AtEnd::Release);
+    let second = Host::start(&store);
     second
         .reaches(|now| matches!(now, Ownership::Waiting { holder: Some(_) }))
         .await;
@@ -200,7 +200,7 @@ async fn a_host_that_is_cut_off_stops_before_another_starts() {
 #[tokio::test]
 async fn a_host_that_comes_back_before_anybody_else_goes_on() {
     let store = Store::default();
-    let host = Host::start(&store, AtEnd::Release);
+    let host = Host::start(&store);
     host.holds().await;
     host.cut.store(true, Ordering::SeqCst);
     host.reaches(|now| *now == Ownership::Lost).await;
@@ -213,7 +213,7 @@ async fn a_host_that_comes_back_before_anybody_else_goes_on() {
 #[tokio::test]
 async fn a_tenure_that_ended_unnoticed_is_another_one_afterwards() {
     let store = Store::default();
-    let host = Host::start(&store, AtEnd::Release);
+    let host = Host::start(&store);
     host.holds().await;
     let mut ownership = host.handle.ownership();
     ownership.mark_unchanged();
@@ -234,7 +234,7 @@ async fn a_plain_kubelets_lease_is_waited_for_and_then_taken() {
     });
     store.answer(&Method::POST, kubelet.to_string().as_bytes());
     let start = Instant::now();
-    let host = Host::start(&store, AtEnd::Release);
+    let host = Host::start(&store);
     let waiting = host
         .reaches(|now| matches!(now, Ownership::Waiting { holder: Some(_) }))
         .await;
@@ -254,7 +254,7 @@ async fn a_plain_kubelets_lease_is_waited_for_and_then_taken() {
 #[tokio::test]
 async fn a_deleted_lease_is_made_again_and_follows_its_node() {
     let store = Store::default();
-    let host = Host::start(&store, AtEnd::Delete);
+    let host = Host::start(&store);
     host.holds().await;
     store.remove();
     host.handle.shared.uid.send_replace(Some("node-uid".into()));
@@ -274,15 +274,16 @@ async fn a_deleted_lease_is_made_again_and_follows_its_node() {
     }
     assert!(host.handle.may_act());
     host.end().await;
-    assert_eq!(store.read(), None, "it was to go with its node");
+    let holder = store.read().map(|lease| lease["spec"]["holderIdentity"].clone());
+    assert_eq!(holder, Some(json!("")), "it stays with its node");
 }
 
 #[tokio::test]
 async fn a_deleted_lease_is_its_holders_until_it_would_have_run_out() {
     let store = Store::default();
-    let first = Host::start(&store, AtEnd::Release);
+    let first = Host::start(&store);
     first.holds().await;
-    let second = Host::start(&store, AtEnd::Release);
+    let second = Host::start(&store);
     second
         .reaches(|now| matches!(now, Ownership::Waiting { holder: Some(_) }))
         .await;
@@ -295,7 +296,7 @@ async fn a_deleted_lease_is_its_holders_until_it_would_have_run_out() {
 #[tokio::test]
 async fn a_lease_without_a_node_does_not_stay() {
     let store = Store::default();
-    let host = Host::start(&store, AtEnd::Release);
+    let host = Host::start(&store);
     host.holds().await;
     host.handle.shared.uid.send_replace(None);
     host.end().await;

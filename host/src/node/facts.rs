@@ -121,6 +121,21 @@ fn pretty_name(os_release: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
+/// The address to go by after one was found, and whether it is another one than before. A way that is taken once, as while a link
+/// is down, is not taken for a change.
+pub(super) fn moved(known: Option<IpAddr>, seen: &mut Option<IpAddr>, found: IpAddr) -> (IpAddr, bool) {
+    match known {
+        Some(known) if known != found && *seen != Some(found) => {
+            *seen = Some(found);
+            (known, false)
+        }
+        _ => {
+            *seen = None;
+            (found, known.is_some_and(|known| known != found))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +176,22 @@ mod tests {
     async fn the_way_to_a_local_server_is_local() {
         let server = Uri::from_static("https://127.0.0.1:6443");
         assert_eq!(local_address(&server).await.unwrap(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn an_address_has_changed_when_it_was_found_twice() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (one, other) = (address("10.0.0.1"), address("10.0.0.2"));
+        let mut seen = None;
+        assert_eq!(moved(None, &mut seen, one), (one, false));
+        assert_eq!(moved(Some(one), &mut seen, other), (one, false));
+        assert_eq!(moved(Some(one), &mut seen, one), (one, false));
+        assert_eq!(
+            moved(Some(one), &mut seen, other),
+            (one, false),
+            "it was another in between"
+        );
+        assert_eq!(moved(Some(one), &mut seen, other), (other, true));
+        assert_eq!(moved(Some(other), &mut seen, other), (other, false));
     }
 }

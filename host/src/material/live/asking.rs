@@ -126,7 +126,12 @@ impl Objects for Asking<'_, '_> {
 
     fn pod_certificate(&self, wanted: &PodCertificateSpec) -> Found<Arc<PodCertificate>> {
         let own = self.own().find_map(|(id, what)| match what {
-            What::Certificate { spec, known } if **spec == *wanted => Some((id, known)),
+            // One that names a Node of the same name before this one would not be renewed.
+            What::Certificate { node, spec, known }
+                if **spec == *wanted && self.pod.node.is_none_or(|present| **node == *present) =>
+            {
+                Some((id, known))
+            }
             _ => None,
         });
         let mut asked = self.asked.borrow_mut();

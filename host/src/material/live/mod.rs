@@ -114,6 +114,8 @@ enum What {
         known: Found<Arc<Token>>,
     },
     Certificate {
+        /// UID of the node that it names.
+        node: Arc<str>,
         spec: Arc<PodCertificateSpec>,
         known: Found<Arc<PodCertificate>>,
     },
@@ -313,10 +315,11 @@ impl Live {
                     board: self.ground.board.clone(),
                     id,
                     pod: pod.identity.clone(),
-                    node,
+                    node: node.clone(),
                     spec: spec.clone(),
                 };
                 let what = What::Certificate {
+                    node,
                     spec,
                     known: Found::Unknown,
                 };

@@ -262,7 +262,8 @@ async fn join<T>(
             tokio::time::sleep(BEFORE_CLOSE).await;
         }
     };
-    tokio::pin!(work, input);
+    // Dropped in the opposite order: the call is cancelled before its input ends, which would pass for the client's.
+    tokio::pin!(input, work);
     let result = tokio::select! {
         // A client that leaves when it has everything has not given up.
         biased;

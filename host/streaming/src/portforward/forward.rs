@@ -95,6 +95,7 @@ pub(super) async fn forward<C: Connect>(
         Err(text) => return Verdict::Failed(text),
     };
     let (mut from_target, to_target) = tokio::io::split(target.io);
+    // Dropped in the opposite order: the call is cancelled before its stream ends, which would pass for the client's end.
     let mut uploading = upload(from_client, to_target).boxed();
     let mut uploaded = None;
     let download = async move {
@@ -106,6 +107,7 @@ pub(super) async fn forward<C: Connect>(
         }
     };
     tokio::pin!(download);
+    let mut outcome = target.outcome;
     let downloaded = loop {
         tokio::select! {
             // A client that leaves after it has got everything has not given up.
@@ -124,7 +126,6 @@ pub(super) async fn forward<C: Connect>(
         Ok(false) => return Verdict::ClientGone,
         Err(error) => return Verdict::Failed(format!("error forwarding port {port}: {error}")),
     }
-    let mut outcome = target.outcome;
     let told = {
         let told = timeout(limits.grace, &mut outcome);
         tokio::pin!(told);
