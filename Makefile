@@ -38,7 +38,7 @@ profile: ## a flame graph and a heap profile of the host under pod-churn; needs 
 	cargo build --release --package outrigger --package outrigger-mock --package outrigger-devcluster --package outrigger-bench
 	@TARGET=$(TARGET) tests/bench/profile.sh
 
-soak: ## the long versions of tests and benches, and the previous minor of Kubernetes; about two hours
+soak: ## the long versions of tests and benches, and the previous minor of Kubernetes; more than three hours
 	@tests/suites.sh soak
 
 fuzz: ## new inputs for every parser of the streaming protocols, 5 minutes each or more; needs a C++ compiler

@@ -174,6 +174,17 @@ cluster() {
 	fi
 }
 
+# churn_with_faults NAME FAULTS: one every ten seconds, after five minutes without, for comparison.
+churn_with_faults() {
+	local name="suite: $1"
+	if control_plane "$name"; then
+		single "$name" env OUTRIGGER_TEST_CLUSTER=real OUTRIGGER_SUITE_PREBUILT=1 \
+			OUTRIGGER_SUITE_TROUBLES="$2" OUTRIGGER_SUITE_CALM_ROUNDS=30 OUTRIGGER_SUITE_READY_SECONDS=5 \
+			bash -euo pipefail -c 'cargo test --workspace --test suite -- --nocapture --exact \
+				trouble::trouble_on_the_way_and_crashes_behind_it_lose_nothing | tee /dev/stderr | grep -q "^test result: ok. 1 passed"'
+	fi
+}
+
 soak() {
 	export OUTRIGGER_SUITE_KILLS=50 OUTRIGGER_SUITE_KILL_PODS=1000 OUTRIGGER_SUITE_REPLICAS=200
 	export OUTRIGGER_SUITE_STORM_SECONDS=300 OUTRIGGER_SUITE_OUTAGE_SECONDS=600
@@ -185,12 +196,8 @@ soak() {
 	workspace devcluster --test suite
 	real
 	CLUSTER_VERSION=1.36 real
-	if control_plane "suite: five minutes of faults, alone"; then
-		single "suite: five minutes of faults, alone" env OUTRIGGER_TEST_CLUSTER=real OUTRIGGER_SUITE_PREBUILT=1 \
-			OUTRIGGER_SUITE_TROUBLES=30 OUTRIGGER_SUITE_CALM_ROUNDS=30 OUTRIGGER_SUITE_READY_SECONDS=5 \
-			bash -euo pipefail -c 'cargo test --workspace --test suite -- --nocapture --exact \
-				trouble::trouble_on_the_way_and_crashes_behind_it_lose_nothing | tee /dev/stderr | grep -q "^test result: ok. 1 passed"'
-	fi
+	churn_with_faults "five minutes of faults, alone" 30
+	churn_with_faults "an hour of churn with faults, alone" 360
 	say "build: release"
 	cargo build --release -p outrigger -p outrigger-mock -p outrigger-devcluster -p outrigger-bench
 	single "bench: idle host for 10 minutes" "$target/release/pod-churn" idle --seconds 600
@@ -201,8 +208,11 @@ soak() {
 	else
 		skip_suite "$name" "there is no Go; install Go 1.26 or newer from https://go.dev/dl/"
 	fi
-	if control_plane "bench: pod-churn on the real control plane"; then
-		single "bench: pod-churn on the real control plane" "$target/release/pod-churn" --cluster real
+	local kwok
+	if control_plane "bench: pod-churn on the real control plane, beside kwok"; then
+		kwok=$(tests/bench/kwok.sh)
+		single "bench: pod-churn on the real control plane, beside kwok" "$target/release/pod-churn" --cluster real --kwok "$kwok"
+		single "bench: the same without tokens" "$target/release/pod-churn" --cluster real --kwok "$kwok" --without-tokens
 	fi
 	TARGET=$target single "bench: many nodes, beside kwok where there is Go" tests/bench/scale.sh soak
 }

@@ -14,8 +14,10 @@
 mod audit;
 mod contract;
 mod faults;
+mod frozen;
 mod harness;
 mod identity;
+mod in_cluster;
 mod interop;
 mod kill;
 mod many_nodes;

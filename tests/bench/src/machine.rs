@@ -21,9 +21,24 @@ pub fn describe() -> String {
     format!("{processor}, {cores} cores, {memory:.0} GiB, Linux {}", kernel.trim())
 }
 
-/// What a program says of its version.
-pub fn version_of(program: &Path) -> String {
-    let output = Command::new(program).arg("version").output();
+/// The commit of the sources beside which this program was built, and whether they differ from it; nothing without git.
+pub fn sources() -> Option<String> {
+    let mut git = Command::new("git");
+    git.args([
+        "-C",
+        env!("CARGO_MANIFEST_DIR"),
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+    ]);
+    let output = git.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// What a program says of its version, when it is asked in this way.
+pub fn version_of(program: &Path, how: &str) -> String {
+    let output = Command::new(program).arg(how).output();
     let text = output.map_or_else(
         |error| error.to_string(),
         |output| String::from_utf8_lossy(&output.stdout).into_owned(),

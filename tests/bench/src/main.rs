@@ -142,8 +142,13 @@ async fn measure_on(
         ),
         ("machine", machine::describe()),
         ("cluster", cluster.version(&admin).await?),
-        ("host", machine::version_of(&host.binary)),
+        ("host", machine::version_of(&host.binary, "version")),
     ]);
+    report
+        .facts
+        .extend(machine::sources().map(|commit| ("sources", commit)));
+    let kwok = host.kwok.as_deref().map(|kwok| machine::version_of(kwok, "--version"));
+    report.facts.extend(kwok.map(|version| ("kwok", version)));
     match job {
         Job::Idle(span) => {
             let settle = Duration::from_secs_f64(common.settle);

@@ -100,6 +100,27 @@ async fn an_ephemeral_container_joins_a_running_pod() {
     assert_eq!((uid(&pod), regular(&pod)[0].restart_count), (before, 0));
 }
 
+#[tokio::test]
+async fn a_finished_pods_debugger_is_stopped_before_its_end_is_told() {
+    let test = Test::new("pod_debug_end").await;
+    let _host = test.start(&test.mock(json!({})));
+    test.node_ready(&test.node()).await;
+    let behaviour = json!({ "mock.outrigger.dev/runTime": "4s" });
+    let once = json!({ "metadata": { "annotations": behaviour }, "spec": { "restartPolicy": "Never" } });
+    test.create(test.pod("web", once)).await;
+    test.running("web").await;
+    attach_debugger(&test).await;
+    test.pod_until("web", "the debugger runs", |pod| {
+        statuses(pod)["ephemeralContainerStatuses"][0]["state"]["running"].is_object()
+    })
+    .await;
+    let over = test
+        .pod_until("web", "it has succeeded", |pod| phase(pod) == "Succeeded")
+        .await;
+    let debugger = &statuses(&over)["ephemeralContainerStatuses"][0]["state"];
+    assert!(debugger["terminated"].is_object(), "{debugger}");
+}
+
 async fn attach_debugger(test: &Test) {
     let debugger =
         json!({ "spec": { "ephemeralContainers": [{ "name": "debugger", "image": "registry.example/tools:1" }] } });

@@ -8,6 +8,7 @@ use crate::harness::authority;
 use crate::harness::certificates_api;
 use crate::harness::eventually;
 use crate::harness::look;
+use crate::harness::node_identity;
 use crate::harness::object;
 use crate::harness::own_devcluster;
 use crate::harness::phase;
@@ -420,11 +421,37 @@ async fn trust_bundles_are_projected_and_followed() {
 #[tokio::test]
 async fn a_certificate_is_asked_for_and_comes_with_its_key() {
     let test = Test::new("materials_certificate").await;
-    let Some(requests) = certificates_api(&test, "PodCertificateRequest", "podcertificaterequests").await else {
-        return skip(&test.id, "this cluster has no PodCertificateRequests");
+    if let Some(host) = has_its_certificate(&test, json!({})).await {
+        drop(host);
+    }
+}
+
+#[tokio::test]
+async fn so_it_is_by_a_node_with_an_identity_of_its_own_which_goes_with_the_host() {
+    if std::env::var("OUTRIGGER_TEST_CLUSTER").as_deref() != Ok("real") {
+        return skip(
+            "materials_certificate_node",
+            "it needs a real signer and Node authorizer; run `make test-cluster`",
+        );
+    }
+    let test = Test::new("materials_certificate_node").await;
+    let identity = json!({ "id": test.id, "nodeCertificates": node_identity(&test).await });
+    let more = json!({ "cluster": identity, "onShutdown": "deregister" });
+    let Some(mut host) = has_its_certificate(&test, more).await else {
+        return;
+    };
+    host.term();
+    host.ends_with(0).await;
+    assert!(test.nodes().get_opt(&test.node()).await.unwrap().is_none());
+}
+
+async fn has_its_certificate(test: &Test, config: Value) -> Option<Host> {
+    let Some(requests) = certificates_api(test, "PodCertificateRequest", "podcertificaterequests").await else {
+        skip(&test.id, "this cluster has no PodCertificateRequests");
+        return None;
     };
     let requests: Api<DynamicObject> = Api::namespaced_with(test.client.clone(), &test.id, &requests);
-    let _host = test.start(&test.mock(json!({})));
+    let host = test.start(&test.mock(json!({})).with(config));
     test.node_ready(&test.node()).await;
     let source = json!({ "podCertificate": {
         "signerName": "suite.outrigger.dev/signer", "keyType": "ECDSAP256",
@@ -432,7 +459,7 @@ async fn a_certificate_is_asked_for_and_comes_with_its_key() {
     }});
     let spec =
         json!({ "volumes": [{ "name": "identity", "projected": { "sources": [source], "defaultMode": 0o600 } }] });
-    let created = test.create(pod(&test, "web", spec, json!({}))).await;
+    let created = test.create(pod(test, "web", spec, json!({}))).await;
     let request = eventually(SOON, "a certificate is asked for", || async {
         let all = requests
             .list(&Default::default())
@@ -446,15 +473,16 @@ async fn a_certificate_is_asked_for_and_comes_with_its_key() {
     .await;
     assert_eq!(request.data["spec"]["podUID"], json!(uid(&created)));
     assert_eq!(request.data["spec"]["nodeName"], json!(test.node()));
-    waits(&test, "web", "ContainerCreating").await;
+    waits(test, "web", "ContainerCreating").await;
 
     let chain = sign(&requests, &request).await;
     test.running("web").await;
-    let shown = look(&test, "web").await.unwrap();
+    let shown = look(test, "web").await.unwrap();
     assert_eq!(shown.text("identity/chain.pem"), Some(chain.pem.as_str()));
     let key = shown.file("identity/key.pem").unwrap();
     assert!(key["text"].as_str().unwrap().starts_with("-----BEGIN PRIVATE KEY-----"));
     assert_eq!(key["secret"], true);
+    Some(host)
 }
 
 #[tokio::test]

@@ -568,3 +568,26 @@ async fn what_is_ignored_is_told_once_for_each_pod() {
     assert!(test.events_of("plain", "FieldsIgnored").await.is_empty());
     assert!(host.is_running());
 }
+
+/// An API server refuses two addresses of a family, and merges what is sent with what it has.
+#[tokio::test]
+async fn an_address_that_changes_takes_the_place_of_the_one_before() {
+    let test = Test::new("pod_address").await;
+    let _host = test.start(&test.mock(json!({})));
+    test.node_ready(&test.node()).await;
+    let behaviour = json!({ "mock.outrigger.dev/ipChangeAfter": "2s" });
+    test.create(test.pod("web", json!({ "metadata": { "annotations": behaviour } })))
+        .await;
+    let addresses = |pod: &Pod| -> Vec<String> {
+        let status = pod.status.clone().unwrap_or_default();
+        let all = status.pod_ips.unwrap_or_default();
+        assert_eq!(all.first().map(|ip| ip.ip.clone()), status.pod_ip);
+        all.into_iter().map(|ip| ip.ip).collect()
+    };
+    let before = addresses(&test.running("web").await);
+    let after = test
+        .pod_until("web", "it has another address", |pod| addresses(pod) != before)
+        .await;
+    assert_eq!((before.len(), addresses(&after).len()), (1, 1));
+    assert!(is_running(&after));
+}

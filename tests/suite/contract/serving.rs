@@ -7,7 +7,7 @@ use crate::harness::Test;
 use crate::harness::caller::verified_certificate;
 use crate::harness::decide;
 use crate::harness::eventually;
-use crate::harness::signed_certificate;
+use crate::harness::node_identity;
 use crate::harness::skip;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::Api;
@@ -19,7 +19,6 @@ use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Whether there is a signer; a development cluster has none.
@@ -141,23 +140,8 @@ async fn a_node_with_an_identity_of_its_own_requests_as_itself() {
     if !has_signer(&test, "serving_itself") {
         return;
     }
-    let (user, node_certificates) = (
-        format!("system:node:{}", test.node()),
-        test.directory().join("identity"),
-    );
-    let signer = "kubernetes.io/kube-apiserver-client-kubelet";
-    let (certificate, key) = signed_certificate(&test, signer, "client auth", &user, "system:nodes").await;
-    std::fs::create_dir(&node_certificates).unwrap();
-    let file = node_certificates.join(format!("{}.pem", test.node()));
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(file)
-        .unwrap();
-    std::io::Write::write_all(&mut file, format!("{certificate}{key}").as_bytes()).unwrap();
-
+    let user = format!("system:node:{}", test.node());
+    let node_certificates = node_identity(&test).await;
     let identity = json!({ "cluster": { "id": test.id, "nodeCertificates": node_certificates } });
     let config = test
         .mock(json!({}))

@@ -33,7 +33,7 @@ async fn a_status_write_that_finds_no_pod_ends_none_that_nobody_deleted() {
     way.set(Trouble::Amnesia);
     let made = test.create(test.pod("missing", json!({}))).await;
     eventually(SOON, "its status is written to nowhere", || async {
-        (way.forgotten() > 0).then_some(()).ok_or("it is not")
+        (way.met(Trouble::Amnesia) > 0).then_some(()).ok_or("it is not")
     })
     .await;
     way.set(Trouble::None);

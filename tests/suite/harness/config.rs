@@ -39,6 +39,12 @@ impl HostConfig {
         self
     }
 
+    /// For a host that finds its cluster by what a cluster gives its pods.
+    pub fn in_cluster(mut self) -> Self {
+        self.0["cluster"].as_object_mut().unwrap().remove("kubeconfig");
+        self
+    }
+
     fn push(&mut self, list: &str, entry: Value) {
         match &mut self.0[list] {
             Value::Array(entries) => entries.push(entry),

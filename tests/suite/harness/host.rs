@@ -26,6 +26,7 @@ pub struct Host {
     log: PathBuf,
     environment: Environment,
     args: Vec<String>,
+    through: Option<PathBuf>,
     child: Child,
 }
 
@@ -34,14 +35,22 @@ pub type Environment = Vec<(&'static str, PathBuf)>;
 
 impl Host {
     /// Starts a host in `directory`, where its files get names after `name`, with more arguments than its file, and these
-    /// variables.
-    pub fn start(directory: &Path, name: &str, config: &HostConfig, args: &[&str], environment: Environment) -> Self {
+    /// variables; `through` a program that is given the host's command line, and becomes it.
+    pub fn start(
+        directory: &Path,
+        name: &str,
+        config: &HostConfig,
+        args: &[&str],
+        environment: Environment,
+        through: Option<&Path>,
+    ) -> Self {
         let file = directory.join(format!("{name}.yaml"));
         std::fs::write(&file, config.yaml()).unwrap();
         let log = directory.join(format!("{name}.log"));
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         Self {
-            child: spawn(&file, &log, &args, &environment),
+            child: spawn(&file, &log, &args, &environment, through),
+            through: through.map(Path::to_owned),
             config: file,
             log,
             args,
@@ -51,7 +60,8 @@ impl Host {
 
     /// Starts it again; it must have ended.
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.config, &self.log, &self.args, &self.environment);
+        let through = self.through.as_deref();
+        self.child = spawn(&self.config, &self.log, &self.args, &self.environment, through);
     }
 
     /// Its process.
@@ -130,9 +140,9 @@ impl Host {
     }
 }
 
-fn spawn(config: &Path, log: &Path, args: &[String], environment: &Environment) -> Child {
+fn spawn(config: &Path, log: &Path, args: &[String], environment: &Environment, through: Option<&Path>) -> Child {
     let log: File = OpenOptions::new().create(true).append(true).open(log).unwrap();
-    command()
+    command(through)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .arg("run")
         .arg("--config")
@@ -148,15 +158,19 @@ fn spawn(config: &Path, log: &Path, args: &[String], environment: &Environment) 
 /// Runs `outrigger` with these arguments to its end, which must come soon.
 pub async fn run_to_end(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
     const LIMIT: Duration = Duration::from_secs(30);
-    let output = command().args(args).stdin(Stdio::null()).output();
+    let output = command(None).args(args).stdin(Stdio::null()).output();
     tokio::time::timeout(LIMIT, output)
         .await
         .expect("the command did not end")
         .unwrap()
 }
 
-fn command() -> Command {
-    let mut command = Command::new(artifacts::program("outrigger"));
+fn command(through: Option<&Path>) -> Command {
+    let program = artifacts::program("outrigger");
+    let mut command = Command::new(through.unwrap_or(&program));
+    if through.is_some() {
+        command.arg(program);
+    }
     command.kill_on_drop(true);
     // Nothing of the shell that the tests run in may count.
     for (name, _) in std::env::vars_os() {

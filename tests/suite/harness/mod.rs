@@ -56,6 +56,7 @@ pub use settle::settled;
 pub use shown::Shown;
 pub use shown::look;
 pub use signing::decide;
+pub use signing::node_identity;
 pub use signing::signed_certificate;
 pub use skip::skip;
 pub use test::LABEL;

@@ -14,6 +14,9 @@ use rcgen::DistinguishedName;
 use rcgen::DnType;
 use rcgen::KeyPair;
 use serde_json::json;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 
 /// A certificate for `user` in `group`, and its key, both PEM. The administrator requests and approves it.
 pub async fn signed_certificate(test: &Test, signer: &str, usage: &str, user: &str, group: &str) -> (String, String) {
@@ -42,6 +45,22 @@ pub async fn signed_certificate(test: &Test, signer: &str, usage: &str, user: &s
     })
     .await;
     (String::from_utf8(certificate.0).unwrap(), key.serialize_pem())
+}
+
+/// A directory for `cluster.nodeCertificates` with a certificate of the test's node.
+pub async fn node_identity(test: &Test) -> PathBuf {
+    let (signer, user) = (
+        "kubernetes.io/kube-apiserver-client-kubelet",
+        format!("system:node:{}", test.node()),
+    );
+    let (certificate, key) = signed_certificate(test, signer, "client auth", &user, "system:nodes").await;
+    let directory = test.directory().join("identity");
+    std::fs::create_dir(&directory).unwrap();
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600);
+    let mut file = file.open(directory.join(format!("{}.pem", test.node()))).unwrap();
+    file.write_all(format!("{certificate}{key}").as_bytes()).unwrap();
+    directory
 }
 
 /// Approves a request, or denies it: `Approved`, `Denied`.

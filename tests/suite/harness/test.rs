@@ -139,22 +139,28 @@ impl Test {
 
     /// Starts a host.
     pub fn start(&self, config: &HostConfig) -> Host {
-        self.launch(config, &[], Environment::new())
+        self.launch(config, &[], Environment::new(), None)
+    }
+
+    /// Starts a host through a program that becomes it.
+    pub fn start_through(&self, config: &HostConfig, program: &Path, environment: Environment) -> Host {
+        self.launch(config, &[], environment, Some(program))
     }
 
     /// Starts a host with these variables in its environment.
     pub fn start_under(&self, config: &HostConfig, environment: Environment) -> Host {
-        self.launch(config, &[], environment)
+        self.launch(config, &[], environment, None)
     }
 
     /// Starts a host with more arguments than its file.
     pub fn start_with(&self, config: &HostConfig, args: &[&str]) -> Host {
-        self.launch(config, args, Environment::new())
+        self.launch(config, args, Environment::new(), None)
     }
 
-    fn launch(&self, config: &HostConfig, args: &[&str], environment: Environment) -> Host {
+    fn launch(&self, config: &HostConfig, args: &[&str], environment: Environment, through: Option<&Path>) -> Host {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed);
-        Host::start(self.directory(), &format!("host-{number}"), config, args, environment)
+        let name = format!("host-{number}");
+        Host::start(self.directory(), &name, config, args, environment, through)
     }
 
     /// Starts an external backend for mocks.
@@ -253,8 +259,19 @@ impl Test {
 
     /// Waits until a pod is as wanted.
     pub async fn pod_until(&self, name: &str, what: &str, wanted: impl Fn(&Pod) -> bool) -> Pod {
+        self.pod_until_within(SOON, name, what, wanted).await
+    }
+
+    /// The same with a deadline of its own.
+    pub async fn pod_until_within(
+        &self,
+        within: Duration,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&Pod) -> bool,
+    ) -> Pod {
         let pods = self.pods();
-        eventually(SOON, &format!("pod {name}: {what}"), || async {
+        eventually(within, &format!("pod {name}: {what}"), || async {
             let pod = pods.get(name).await.map_err(|error| error.to_string())?;
             let seen = || serde_json::to_string(&pod.status).unwrap();
             if wanted(&pod) { Ok(pod) } else { Err(seen()) }

@@ -26,13 +26,13 @@ use kube::Config;
 use kube::client::ConfigExt;
 use kube::config::Kubeconfig;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
@@ -70,18 +70,35 @@ pub enum Trouble {
     SlowNodes(Duration),
 }
 
+impl Trouble {
+    /// Its name, without how long it takes.
+    fn name(self) -> String {
+        let text = format!("{self:?}");
+        text.split('(').next().unwrap_or_default().to_owned()
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     trouble: Trouble,
     /// Connections that began earlier are cut.
     generation: u64,
+    /// On connections that began earlier nothing comes through any more, for good.
+    frozen: u64,
+}
+
+/// How often each trouble has met somebody: a connection or a request.
+type Met = Arc<Mutex<BTreeMap<String, usize>>>;
+
+fn meets(met: &Met, trouble: Trouble) {
+    *met.lock().unwrap().entry(trouble.name()).or_default() += 1;
 }
 
 /// The way; it ends when this is dropped.
 #[derive(Debug)]
 pub struct TroubledWay {
     state: watch::Sender<State>,
-    forgotten: Arc<AtomicUsize>,
+    met: Met,
     kubeconfig: PathBuf,
     accepting: AbortHandle,
 }
@@ -93,8 +110,7 @@ type Forward = dyn Fn(Request<Body>) -> BoxFuture<'static, Result<Response<Incom
 #[derive(Clone)]
 struct Upstream {
     server: Uri,
-    /// Answers of [`Trouble::Amnesia`].
-    forgotten: Arc<AtomicUsize>,
+    met: Met,
     forward: Arc<Forward>,
 }
 
@@ -111,9 +127,9 @@ impl TroubledWay {
         connector.enforce_http(false);
         let client = legacy::Client::builder(TokioExecutor::new())
             .build(config.rustls_https_connector_with_connector(connector).unwrap());
-        let forgotten = Arc::<AtomicUsize>::default();
+        let met = Met::default();
         let upstream = Upstream {
-            forgotten: Arc::clone(&forgotten),
+            met: Arc::clone(&met),
             server: config.cluster_url.clone(),
             forward: Arc::new(move |request| Box::pin(client.request(request))),
         };
@@ -143,7 +159,7 @@ impl TroubledWay {
         std::fs::write(&own, serde_yaml::to_string(&file).unwrap()).unwrap();
         Self {
             state,
-            forgotten,
+            met,
             kubeconfig: own,
             accepting,
         }
@@ -154,14 +170,21 @@ impl TroubledWay {
         &self.kubeconfig
     }
 
-    /// How many writes were answered as if there were no such pod.
-    pub fn forgotten(&self) -> usize {
-        self.forgotten.load(Ordering::Relaxed)
+    /// How often a trouble of that kind has met somebody: connections or requests.
+    pub fn met(&self, trouble: Trouble) -> usize {
+        let met = self.met.lock().unwrap();
+        met.get(&trouble.name()).copied().unwrap_or_default()
     }
 
     /// Makes trouble, or ends it.
     pub fn set(&self, trouble: Trouble) {
         self.state.send_modify(|state| state.trouble = trouble);
+    }
+
+    /// Lets nothing more come through on the connections that there are, for good, and nobody be told: as behind a load balancer
+    /// whose backend has vanished. New connections are as ever.
+    pub fn freeze(&self) {
+        self.state.send_modify(|state| state.frozen += 1);
     }
 
     /// Cuts all connections.
@@ -179,7 +202,9 @@ impl Drop for TroubledWay {
 
 async fn accept(listener: TcpListener, tls: TlsAcceptor, state: watch::Sender<State>, upstream: Upstream) {
     while let Ok((stream, _)) = listener.accept().await {
-        if state.borrow().trouble != Trouble::Refused {
+        if state.borrow().trouble == Trouble::Refused {
+            meets(&upstream.met, Trouble::Refused);
+        } else {
             tokio::spawn(serve(stream, tls.clone(), state.subscribe(), upstream.clone()));
         }
     }
@@ -187,8 +212,9 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, state: watch::Sender<St
 
 /// Serves a connection until it ends or is cut. While the way is half open nothing is polled, so nothing moves.
 async fn serve(stream: TcpStream, tls: TlsAcceptor, mut state: watch::Receiver<State>, upstream: Upstream) {
-    let began = state.borrow_and_update().generation;
+    let began = *state.borrow_and_update();
     let current = state.clone();
+    let met = Arc::clone(&upstream.met);
     let serving = async {
         let Ok(stream) = tls.accept(stream).await else { return };
         let service = service_fn(|request| {
@@ -203,10 +229,13 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, mut state: watch::Receiver<S
     let mut serving = pin!(serving);
     loop {
         let now = *state.borrow_and_update();
-        if now.generation != began {
+        if now.generation != began.generation {
             return;
         }
-        let frozen = now.trouble == Trouble::HalfOpen;
+        if now.trouble == Trouble::HalfOpen {
+            meets(&met, Trouble::HalfOpen);
+        }
+        let frozen = now.trouble == Trouble::HalfOpen || now.frozen != began.frozen;
         tokio::select! {
             () = serving.as_mut(), if !frozen => return,
             changed = state.changed() => if changed.is_err() { return },
@@ -219,12 +248,18 @@ async fn answer(mut request: Request<Incoming>, state: watch::Receiver<State>, u
     let path = request.uri().path().to_owned();
     let creates_node = request.method() == Method::POST && path == "/api/v1/nodes";
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+    let meets = || meets(&upstream.met, trouble);
+    match trouble {
+        Trouble::Busy | Trouble::Broken | Trouble::Slow(_) => meets(),
+        Trouble::ShortWatches(_) | Trouble::Forgotten if is_watch => meets(),
+        _ => {}
+    }
     match trouble {
         Trouble::Busy => return refuse(StatusCode::TOO_MANY_REQUESTS),
         Trouble::Broken => return refuse(StatusCode::SERVICE_UNAVAILABLE),
         Trouble::Slow(delay) => tokio::time::sleep(delay).await,
         Trouble::Amnesia if path.contains("/pods/") && path.ends_with("/status") => {
-            upstream.forgotten.fetch_add(1, Ordering::Relaxed);
+            meets();
             return refuse(StatusCode::NOT_FOUND);
         }
         Trouble::SlowTokens(delay) if path.ends_with("/token") => tokio::time::sleep(delay).await,

@@ -2,9 +2,11 @@
 
 use crate::harness::is_running;
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::ContainerStatus;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
+use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::api::WatchEvent;
 use kube::api::WatchParams;
@@ -22,7 +24,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub struct Readiness(Mutex<HashMap<String, Life>>);
 
+/// Something of the pod has ended though nobody has asked for that.
+fn has_broken(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let containers = status.container_statuses.iter().flatten();
+    let ended = |container: &ContainerStatus| {
+        let state = container.state.as_ref();
+        container.restart_count > 0 || state.is_some_and(|state| state.terminated.is_some())
+    };
+    let over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
+    pod.metadata.deletion_timestamp.is_none() && (over || containers.into_iter().any(ended))
+}
+
 struct Life {
+    broken: bool,
     created: Timestamp,
     /// Until it was Ready, or, for one that was told to go before, so long at least.
     ready: Option<Timestamp>,
@@ -40,6 +55,7 @@ impl Readiness {
     /// A pod is about to be created. Where that fails and is tried again, the first try counts: it may have had its effect.
     pub fn created(&self, name: &str) {
         let life = Life {
+            broken: false,
             created: Timestamp::now(),
             ready: None,
         };
@@ -79,7 +95,19 @@ impl Readiness {
         Ok(())
     }
 
+    /// Pods that did not run from their beginning until they were deleted.
+    pub fn broken(&self) -> Vec<String> {
+        let lives = self.lives();
+        let broken = lives.iter().filter(|(_, life)| life.broken);
+        broken.map(|(name, _)| name.clone()).collect()
+    }
+
     fn seen(&self, pod: &Pod) {
+        if has_broken(pod)
+            && let Some(life) = self.lives().get_mut(&pod.name_any())
+        {
+            life.broken = true;
+        }
         if is_running(pod)
             && let Some(name) = &pod.metadata.name
         {
@@ -150,6 +178,7 @@ fn spans_without_an_api_server_are_left_out_once() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let readiness = Readiness::default();
     let life = |created, ready| Life {
+        broken: false,
         created: at(created),
         ready: Some(at(ready)),
     };

@@ -88,7 +88,7 @@ pub async fn run(
         bench.kubelet = Kubelet::start(directory).await?;
     }
     report.facts.extend([
-        ("peer", machine::version_of(&bench.peer)),
+        ("peer", machine::version_of(&bench.peer, "version")),
         (
             "load",
             format!(
