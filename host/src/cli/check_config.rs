@@ -4,11 +4,12 @@ use super::INTERNAL;
 use super::USAGE;
 use super::runtime;
 use super::show;
+use crate::config::Fault;
 use crate::config::Faults;
 use crate::config::HostConfig;
 use crate::config::Overlay;
 use crate::config::Resolved;
-use crate::config::load;
+use crate::config::examine;
 use crate::config::schema;
 use crate::plugin;
 use crate::plugin::Admits;
@@ -19,13 +20,7 @@ use std::process::ExitCode;
 
 /// Says what is wrong with the configuration, or what it amounts to.
 pub(super) fn run(overlay: &Overlay, effective: bool) -> ExitCode {
-    let resolved = match load(overlay) {
-        Ok(resolved) => resolved,
-        Err(faults) => {
-            eprintln!("{faults}");
-            return USAGE.into();
-        }
-    };
+    let (resolved, faults) = examine(overlay);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -37,8 +32,9 @@ pub(super) fn run(overlay: &Overlay, effective: bool) -> ExitCode {
     for note in &sections.unchecked {
         eprintln!("{note}");
     }
-    if !sections.faults.list().is_empty() {
-        eprintln!("{}", sections.faults);
+    let faults = Faults::new([faults.list(), &sections.faults].concat());
+    if !faults.list().is_empty() {
+        eprintln!("{faults}");
         return USAGE.into();
     }
     show(&if effective {
@@ -50,7 +46,7 @@ pub(super) fn run(overlay: &Overlay, effective: bool) -> ExitCode {
 
 /// What the plugins' schemas say of the providers' sections.
 struct Sections {
-    faults: Faults,
+    faults: Vec<Fault>,
     /// A line for each section that could not be checked, because its plugin can't be used here: that is no fault of
     /// the file, which may be meant for another machine.
     unchecked: Vec<String>,
@@ -104,10 +100,7 @@ async fn check_sections(config: &HostConfig) -> Sections {
             Err(error) => skip(error),
         }
     }
-    Sections {
-        faults: Faults::new(faults),
-        unchecked,
-    }
+    Sections { faults, unchecked }
 }
 
 fn summary(resolved: &Resolved) -> String {
@@ -133,7 +126,7 @@ mod tests {
             vec![NodeConfig::new("vk", "elsewhere")],
         );
         let sections = check_sections(&config).await;
-        assert!(sections.faults.list().is_empty());
+        assert!(sections.faults.is_empty());
         assert_eq!(sections.unchecked.len(), 1);
         let start = "the config of provider \"elsewhere\" was not checked: unable to find plugin \"elsewhere\"";
         assert!(sections.unchecked[0].starts_with(start), "{}", sections.unchecked[0]);

@@ -5,6 +5,7 @@
 use super::duration::PositiveDuration;
 use super::file;
 use super::holds::Holds;
+use super::holds::check_pair;
 use super::resolve::Resolver;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -127,7 +128,7 @@ impl Default for Authorization {
 impl Resolver<'_> {
     pub(super) fn kubelet(&mut self, file: file::Kubelet) -> KubeletConfig {
         let default = KubeletConfig::default();
-        let client_ca_file = self.readable("kubelet.clientCAFile", file.client_ca_file, Holds::Certificates);
+        let client_ca_file = self.readable("kubelet.clientCAFile", file.client_ca_file, Holds::Authorities);
         let serving_cert = self.serving_cert(file.cert_file, file.key_file, file.server_tls_bootstrap);
         let no_verify_clients = self.overlay.no_verify_clients.clone();
         let verify_clients = no_verify_clients.map(|given| given.map(|no| !no));
@@ -204,7 +205,13 @@ impl Resolver<'_> {
             );
         }
         match (cert_file, key_file) {
-            (Some(cert_file), Some(key_file)) => ServingCert::Files { cert_file, key_file },
+            (Some(cert_file), Some(key_file)) => {
+                if let Err(why) = check_pair(&cert_file, &key_file) {
+                    let key = key_file.display();
+                    self.fault_of("kubelet.keyFile", format!("unable to use {key} with certFile: {why}"));
+                }
+                ServingCert::Files { cert_file, key_file }
+            }
             (None, None) if requested => ServingCert::Requested,
             (None, None) => ServingCert::SelfSigned,
             (cert, _) => {

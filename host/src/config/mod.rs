@@ -65,6 +65,7 @@ pub use overlay::Overlay;
 pub use position::Position;
 pub use position::SectionPositions;
 pub use resolve::Resolved;
+pub use resolve::examine;
 pub use resolve::load;
 pub use resolve::plugin_settings;
 pub use types::AllowedPlugin;

@@ -22,6 +22,17 @@ pub struct Resolved {
 ///
 /// Every fault of every source is in the error, not only the first.
 pub fn load(overlay: &Overlay) -> Result<Resolved, Faults> {
+    let (resolved, faults) = examine(overlay);
+    if faults.list().is_empty() {
+        Ok(resolved)
+    } else {
+        Err(faults)
+    }
+}
+
+/// The same for who goes on with a configuration that has faults, to find those that are elsewhere: what could not be made out of it
+/// is left out, or has its default.
+pub fn examine(overlay: &Overlay) -> (Resolved, Faults) {
     let path = overlay.config.as_ref().map(|given| given.value.as_path());
     let mut faults = Collector::new(path.map(|path| path.display().to_string()).unwrap_or_default());
     faults.extend(overlay.faults.iter().cloned());
@@ -30,7 +41,6 @@ pub fn load(overlay: &Overlay) -> Result<Resolved, Faults> {
             "--config",
             "missing, expected a configuration file; or name a plugin with --provider",
         );
-        return Err(faults.into_faults());
     }
     // Without a usable file the flags and variables are still looked at, so that one run shows all faults.
     let document = path.and_then(|path| Document::read(path, &mut faults));
@@ -41,14 +51,11 @@ pub fn load(overlay: &Overlay) -> Result<Resolved, Faults> {
         origins: Origins::default(),
     };
     let config = resolver.host();
-    if resolver.faults.is_empty() {
-        Ok(Resolved {
-            config,
-            origins: resolver.origins,
-        })
-    } else {
-        Err(resolver.faults.into_faults())
-    }
+    let resolved = Resolved {
+        config,
+        origins: resolver.origins,
+    };
+    (resolved, resolver.faults.into_faults())
 }
 
 /// Where plugins come from, for commands that need no more of the configuration; a file that is named has to be valid.

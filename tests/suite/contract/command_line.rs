@@ -1,5 +1,6 @@
 //! Wrong calls and wrong files end at once, with what to do.
 
+use crate::harness::plugin;
 use crate::harness::run_to_end;
 
 const GOOD: &str = "apiVersion: outrigger.dev/v1alpha1\nkind: HostConfig\nproviders:\n- plugin: mock\nnodes:\n- name: vk\n  provider: mock\n";
@@ -35,6 +36,33 @@ async fn wrong_files_are_refused_with_line_and_hint() {
                 "{command} {name}: {stderr}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn one_run_tells_the_faults_of_the_file_and_those_of_all_sections() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("many.yaml");
+    let mock = plugin("mock");
+    let plugins = mock.parent().unwrap().display();
+    let text = format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: HostConfig\nplugins: {{directories: [{plugins}]}}\nproviders:\n\
+         - {{name: a, plugin: mock, config: {{sed: 1}}}}\n- {{name: b, plugin: mock, config: {{seed: x}}}}\n\
+         nodes:\n- {{name: vk, provider: a}}\n- {{name: vk2, provider: b}}\n"
+    );
+    let faults = async |command: &str, text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let output = run_to_end([command.as_ref(), "--config".as_ref(), file.as_os_str()]).await;
+        assert_eq!(output.status.code(), Some(64), "{command}");
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+    };
+    let told = faults("check-config", &format!("{text}kubelt: {{}}\n")).await;
+    for place in ["many.yaml:5:", "many.yaml:6:", "many.yaml:10:"] {
+        assert!(told.contains(place), "{place}: {told}");
+    }
+    let told = faults("run", &text).await;
+    for place in ["many.yaml:5:", "many.yaml:6:"] {
+        assert!(told.contains(place), "{place}: {told}");
     }
 }
 
