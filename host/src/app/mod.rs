@@ -228,7 +228,7 @@ fn slot(
 async fn identify(clients: &Clients, config: &HostConfig, shutdown: &CancellationToken) -> Option<ClusterId> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     let mut trouble = None;
-    let began = Instant::now();
+    let mut unknown_since = None;
     loop {
         let read = tokio::select! {
             () = shutdown.cancelled() => return None,
@@ -236,7 +236,9 @@ async fn identify(clients: &Clients, config: &HostConfig, shutdown: &Cancellatio
         };
         let error = match read {
             // An API server that has just started knows of nobody's rights yet.
-            Ok(ClusterId::Unknown { .. }) if began.elapsed() < UNKNOWN_AFTER => {
+            Ok(ClusterId::Unknown { .. })
+                if unknown_since.get_or_insert_with(Instant::now).elapsed() < UNKNOWN_AFTER =>
+            {
                 tokio::select! {
                     () = shutdown.cancelled() => return None,
                     () = tokio::time::sleep(backoff.next_delay()) => continue,
@@ -251,6 +253,7 @@ async fn identify(clients: &Clients, config: &HostConfig, shutdown: &Cancellatio
             }
             Err(error) => error,
         };
+        unknown_since = None;
         if trouble != Some(error.class()) {
             trouble = Some(error.class());
             tracing::warn!(server = %clients.server(), %error, "unable to reach the cluster, retrying");

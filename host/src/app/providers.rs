@@ -127,23 +127,17 @@ impl Health for Alive {
 
     fn trouble(&self) -> Option<Trouble> {
         let state = self.0.state().borrow().clone();
-        let never_ran = !self.0.has_run();
         let reason = match &state {
-            State::Ready { .. } => return None,
-            State::Starting if !never_ran => return None,
-            State::Starting => "Starting",
+            State::Starting | State::Ready { .. } => return None,
             State::Poisoned { .. } => "Poisoned",
             State::Quarantined { .. } => "Quarantined",
             State::Stopped => "Stopped",
         };
-        let message = state.reason().unwrap_or_else(|| match &state {
-            State::Starting => "the provider has not started yet".to_owned(),
-            _ => "the provider was stopped".to_owned(),
-        });
+        let message = state.reason().unwrap_or_else(|| "the provider was stopped".to_owned());
         Some(Trouble {
             reason: reason.to_owned(),
             message,
-            never_ran,
+            never_ran: false,
             told: true,
         })
     }

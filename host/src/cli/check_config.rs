@@ -28,7 +28,11 @@ pub(super) fn run(overlay: &Overlay, effective: bool) -> ExitCode {
             return INTERNAL.into();
         }
     };
-    let sections = runtime.block_on(check_sections(&resolved.config));
+    let sections = if faults.list().iter().all(is_harmless) {
+        runtime.block_on(check_sections(&resolved.config))
+    } else {
+        Sections::unchecked("the configs of providers were not checked: correct what is said of plugins first")
+    };
     for note in &sections.unchecked {
         eprintln!("{note}");
     }
@@ -44,12 +48,41 @@ pub(super) fn run(overlay: &Overlay, effective: bool) -> ExitCode {
     })
 }
 
+/// Parts of the file that say nothing of which plugins may be run.
+const HARMLESS: [&str; 9] = [
+    "cluster",
+    "events",
+    "intervals",
+    "kubelet",
+    "log",
+    "nodes",
+    "onShutdown",
+    "orphans",
+    "shutdownTimeout",
+];
+
+/// Whether a fault leaves no doubt about which plugins may be run: what could not be read of the file is not there, a hash or the
+/// list of what is allowed for example.
+fn is_harmless(fault: &Fault) -> bool {
+    let part = fault.path.split(['.', '[']).next().unwrap_or_default();
+    HARMLESS.contains(&part)
+}
+
 /// What the plugins' schemas say of the providers' sections.
 struct Sections {
     faults: Vec<Fault>,
     /// A line for each section that could not be checked, because its plugin can't be used here: that is no fault of
     /// the file, which may be meant for another machine.
     unchecked: Vec<String>,
+}
+
+impl Sections {
+    fn unchecked(why: &str) -> Self {
+        Self {
+            faults: Vec::new(),
+            unchecked: vec![why.to_owned()],
+        }
+    }
 }
 
 async fn check_sections(config: &HostConfig) -> Sections {

@@ -25,6 +25,7 @@ use kube::Config;
 use kube::client::Body;
 use kube::client::ConfigExt;
 use kube::config::AuthInfo;
+use kube::config::ExecInteractiveMode;
 use kube::config::KubeConfigOptions;
 use kube::config::Kubeconfig;
 use kube::config::KubeconfigError;
@@ -204,6 +205,10 @@ async fn load(paths: &[PathBuf]) -> Result<Config, Error> {
     }
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let mut config = config.map_err(|error| incomplete(paths, &error))?;
+    if let Some(exec) = &mut config.auth_info.exec {
+        // It has no terminal to ask at, and what it says to one is not for the host's log.
+        exec.interactive_mode = Some(ExecInteractiveMode::Never);
+    }
     if config.proxy_url.take().is_some() {
         tracing::info!("HTTPS_PROXY is not used: the host needs a direct way to the API server");
     }
@@ -384,7 +389,7 @@ mod tests {
         clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
         contexts: [{name: c, context: {cluster: c, user: u}}]\n\
         users:\n- name: u\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: sh\n\
-        \x20     args: [-c, SCRIPT]\n      env: [{name: KEY, value: hunter2}]\n      interactiveMode: Never\n";
+        \x20     args: [-c, SCRIPT]\n      env: [{name: KEY, value: hunter2}]\n      interactiveMode: IfAvailable\n";
 
     #[tokio::test]
     async fn what_a_credential_plugin_was_given_and_printed_is_not_told() {

@@ -148,10 +148,8 @@ impl Credentials {
         loop {
             let error = match identity::cluster_id(clients, &self.config).await {
                 Ok(there) if there.mark().is_some() && there.mark() == home.mark() => return true,
-                // Where nobody may ask, the address speaks for the cluster.
-                Ok(ClusterId::Unknown { .. }) if home.mark().is_none() && clients.server() == self.clients.server() => {
-                    return true;
-                }
+                // Where nobody could tell so far, the address speaks for the cluster.
+                Ok(_) if home.mark().is_none() && clients.server() == self.clients.server() => return true,
                 // The account's rights may be on their way, or an API server has just started and knows of none yet.
                 Ok(ClusterId::Unknown { reason }) if home.mark().is_some() => reason,
                 Ok(there) => {

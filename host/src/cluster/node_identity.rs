@@ -16,7 +16,6 @@ use crate::files::Reload;
 use jiff::Timestamp;
 use kube::client::Body;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use sha2::{Digest, Sha256};
 use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -86,8 +85,8 @@ enum State {
 pub struct NodeIdentity {
     node: String,
     file: Arc<NodeFile>,
-    /// Digest of what was last taken from the file, or written to it.
-    known: Option<[u8; 32]>,
+    /// What was put to use last.
+    held: Option<Issued>,
     bootstrap: Clients,
     /// The host's way to the API server, which is the node's as well.
     origin: watch::Receiver<kube::Config>,
@@ -124,13 +123,12 @@ impl NodeIdentity {
             clients,
             state: State::Without,
             file: Arc::new(file),
-            known: None,
+            held: None,
         };
         match std::fs::read_to_string(identity.file.path()) {
             Ok(pem) => {
                 let issued = identity.split(&pem)?;
-                identity.take(&issued)?;
-                identity.known = Some(digest(&pem));
+                identity.take(issued)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("read", identity.file.path())(error)),
@@ -166,7 +164,10 @@ impl NodeIdentity {
                         continue;
                     }
                     () = file.changed() => {
-                        self.look();
+                        if self.look() {
+                            backoff.reset();
+                            trouble = None;
+                        }
                         continue;
                     }
                 };
@@ -185,7 +186,12 @@ impl NodeIdentity {
                         tokio::select! {
                             () = self.bootstrap.status.pause(Duration::ZERO, backoff.next_delay()) => {}
                             Ok(()) = origin.changed() => {}
-                            () = file.changed() => self.look(),
+                            () = file.changed() => {
+                                if self.look() {
+                                    backoff.reset();
+                                    trouble = None;
+                                }
+                            }
                         }
                     }
                 }
@@ -212,10 +218,8 @@ impl NodeIdentity {
             // The first one will.
             return;
         }
-        let taken = self.load().and_then(|pem| {
-            let issued = self.split(&pem)?;
-            self.take(&issued)
-        });
+        let Some(issued) = self.held.clone() else { return };
+        let taken = self.take(issued);
         if let Err(error) = taken {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(
@@ -226,33 +230,34 @@ impl NodeIdentity {
         }
     }
 
-    /// The file has changed: a certificate that is not of our own writing is put to use.
-    fn look(&mut self) {
+    /// The file has changed: a certificate that is not of our own writing is put to use. Returns whether one was.
+    fn look(&mut self) -> bool {
         let taken = self.load().and_then(|pem| {
-            if self.known == Some(digest(&pem)) {
-                return Ok(());
+            let held = self.held.as_ref();
+            if held.is_some_and(|held| pem.strip_prefix(&held.certificate) == Some(&held.key)) {
+                return Ok(false);
             }
             let issued = self.split(&pem)?;
             let ends = self.read(&issued.certificate)?.ends;
             if ends <= Timestamp::now() {
                 return Err(self.unusable(format!("its certificate expired at {ends}")));
             }
-            self.take(&issued)?;
-            self.known = Some(digest(&pem));
+            self.take(issued)?;
             tracing::info!(
                 node = self.node,
                 "node's certificate has changed on disk, going on with the new one"
             );
-            Ok(())
+            Ok(true)
         });
-        if let Err(error) = taken {
+        taken.unwrap_or_else(|error| {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(
                 node = self.node,
                 error,
                 "unable to use the node's changed certificate, keeping the old one"
             );
-        }
+            false
+        })
     }
 
     fn load(&self) -> Result<String, Error> {
@@ -278,14 +283,14 @@ impl NodeIdentity {
         // First the file: a certificate that was in use and is lost would be asked for again with credentials that may
         // have expired since.
         self.store(&issued)?;
-        self.take(&issued)?;
+        self.take(issued)?;
         Ok(())
     }
 
     /// Puts a certificate to use.
-    fn take(&mut self, issued: &Issued) -> Result<(), Error> {
+    fn take(&mut self, issued: Issued) -> Result<(), Error> {
         let life = self.read(&issued.certificate)?;
-        let clients = client::connect_as(Some(issued), &self.bootstrap).map_err(|source| Error::Client {
+        let clients = client::connect_as(Some(&issued), &self.bootstrap).map_err(|source| Error::Client {
             node: self.node.clone(),
             source,
         })?;
@@ -295,6 +300,7 @@ impl NodeIdentity {
             return Ok(());
         }
         self.clients.renew(&clients);
+        self.held = Some(issued);
         let share = RENEW_AFTER.start + fastrand::f64() * (RENEW_AFTER.end - RENEW_AFTER.start);
         let renew_at = life.begins + life.ends.duration_since(life.begins).mul_f64(share);
         tracing::info!(node = self.node, expires = %life.ends, renewed_at = %renew_at, "node acts with its own certificate");
@@ -305,7 +311,7 @@ impl NodeIdentity {
         Ok(())
     }
 
-    fn store(&mut self, issued: &Issued) -> Result<(), Error> {
+    fn store(&self, issued: &Issued) -> Result<(), Error> {
         let path = self.file.path();
         let failed = |source| Error::File {
             verb: "write",
@@ -326,9 +332,7 @@ impl NodeIdentity {
             file.sync_all()?;
             std::fs::rename(&beside, path)
         };
-        write().map_err(failed)?;
-        self.known = Some(digest(&pem));
-        Ok(())
+        write().map_err(failed)
     }
 
     /// Certificates and key of a file.
@@ -369,10 +373,6 @@ impl NodeIdentity {
             reason: reason.into(),
         }
     }
-}
-
-fn digest(pem: &str) -> [u8; 32] {
-    Sha256::digest(pem).into()
 }
 
 struct Life {

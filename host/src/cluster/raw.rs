@@ -353,7 +353,7 @@ fn plugin_fault(error: &AuthError) -> Option<String> {
     const WHAT: &str = "the credential plugin that the kubeconfig names";
     match error {
         AuthError::AuthExecRun { out, .. } => Some(format!("{WHAT} failed with {}; run it by hand", out.status)),
-        AuthError::AuthExecParse(_) | AuthError::AuthExec(_) | AuthError::ParseTokenKey(_) => {
+        AuthError::AuthExecParse(_) | AuthError::MalformedTokenExpirationDate(_) => {
             Some(format!("{WHAT} gave no credentials; run it by hand"))
         }
         _ => None,

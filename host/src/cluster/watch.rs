@@ -227,6 +227,8 @@ struct Stream {
     /// How much of the buffer is known to hold no line end.
     searched: usize,
     opened: Instant,
+    /// When something came last.
+    heard: Instant,
 }
 
 /// From where a broken stream can go on.
@@ -637,6 +639,7 @@ impl Stream {
             buffer: BytesMut::new(),
             searched: 0,
             opened: Instant::now(),
+            heard: Instant::now(),
         }
     }
 
@@ -656,11 +659,13 @@ impl Stream {
                     "event of more than 16 MiB",
                 )));
             }
-            match tokio::time::timeout(patience, self.body.frame()).await {
+            // Whoever pulls may give up and come again, time after time.
+            match tokio::time::timeout_at(self.heard + patience, self.body.frame()).await {
                 Err(_) => return Err(ApiError::Timeout(patience)),
                 Ok(None) => return Ok(Line::End),
                 Ok(Some(Err(error))) => return Err(error),
                 Ok(Some(Ok(frame))) => {
+                    self.heard = Instant::now();
                     if let Ok(data) = frame.into_data() {
                         self.buffer.extend_from_slice(&data);
                     }

@@ -54,6 +54,8 @@ const BACKOFF_CAP: Duration = Duration::from_secs(7);
 const REPORTS_PER_IMAGES: u32 = 6;
 /// An address that was found is looked for again after this long; a fifth is added or taken at random.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// And so long, at most, everything else waits for that.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the last request may take when the host ends; with many nodes it waits for its turn.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -472,7 +474,13 @@ impl Work {
         let looks_again = self.config.node.address.is_none() && now >= self.next_look;
         if self.address.is_none() || looks_again {
             self.next_look = now + LOOK_AGAIN.mul_f64(0.8 + 0.4 * fastrand::f64());
-            match facts::local_address(&self.server).await {
+            let limit = if self.address.is_some() {
+                LOOK_TIMEOUT
+            } else {
+                Duration::MAX
+            };
+            let look = tokio::time::timeout(limit, facts::local_address(&self.server));
+            match look.await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
                 Ok(address) => {
                     let (address, moved) = facts::moved(self.address, &mut self.seen_address, address);
                     if moved {

@@ -133,11 +133,6 @@ impl Provider {
         self.supervised.watch()
     }
 
-    /// Whether one of its instances has started so far.
-    pub fn has_run(&self) -> bool {
-        self.supervised.has_run()
-    }
-
     /// Whether a capability can be used.
     pub fn has(&self, capability_id: &str) -> bool {
         self.supervised.image.has(capability_id)

@@ -131,8 +131,6 @@ pub struct Supervised {
     state: watch::Sender<State>,
     /// Guards every change of state and instance.
     history: Mutex<History>,
-    /// One of its instances has started.
-    ran: AtomicBool,
     epochs: AtomicU64,
     /// Whether it answered a ping since a failure was told.
     answered: AtomicBool,
@@ -157,7 +155,6 @@ impl Supervised {
             support: ArcSwap::from_pointee(image.info.support.clone()),
             state: watch::Sender::new(State::Starting),
             history: Mutex::default(),
-            ran: AtomicBool::new(false),
             epochs: AtomicU64::new(0),
             answered: AtomicBool::new(false),
         })
@@ -203,11 +200,6 @@ impl Supervised {
         self.answered.store(true, Ordering::Relaxed);
     }
 
-    /// Whether one of its instances has started so far.
-    pub fn has_run(&self) -> bool {
-        self.ran.load(Ordering::Relaxed)
-    }
-
     /// Gives up the instance of an epoch, unless that happened before.
     pub fn poison(&self, epoch: u64, reason: &str) {
         let mut history = self.history();
@@ -251,7 +243,6 @@ impl Supervised {
         }
         self.support.store(Arc::new(support));
         self.current.store(Some(instance));
-        self.ran.store(true, Ordering::Relaxed);
         self.state.send_replace(State::Ready { epoch });
         tracing::info!(provider = %self.name, epoch, "provider instance started");
         Ok(())

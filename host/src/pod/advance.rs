@@ -369,6 +369,7 @@ fn inputs<'a>(
         pod,
         report,
         situation: entry.situation(now),
+        may_run: entry.effective_backend() == Backend::Present,
         host_ips: addresses,
         taken_generation: entry.taken_generation,
         resize: entry.resize.as_ref(),

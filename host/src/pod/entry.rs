@@ -441,12 +441,14 @@ impl Entry {
             // A stop that is under way will say the same.
             let expected = self.deletion.is_some() || self.object == Object::Gone;
             let ended = self.effective_backend() == Backend::Ended;
+            let known = self.backend == Backend::Vanished;
             self.backend = if expected || ended {
                 Backend::Removed
             } else {
                 Backend::Vanished
             };
-            if self.backend == Backend::Vanished {
+            // It is told more than once, by a push and by the answer to a call.
+            if self.backend == Backend::Vanished && !known {
                 self.remakes.lost(self.present_since, Instant::now());
             }
             self.taken_generation = None;

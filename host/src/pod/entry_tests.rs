@@ -264,10 +264,11 @@ fn a_pod_that_vanishes_again_waits_before_it_is_made_again() {
     };
     entry.ingest(said(&entry, 1, serde_json::json!({ "is": "running", "started_at": 1 })));
     entry.ingest(gone(2));
+    entry.ingest(gone(3));
     let facts = entry.facts(Instant::now(), false);
     assert_eq!((facts.backend, facts.pausing), (Backend::Vanished, false));
-    entry.ingest(said(&entry, 3, serde_json::json!({ "is": "running", "started_at": 1 })));
-    entry.ingest(gone(4));
+    entry.ingest(said(&entry, 4, serde_json::json!({ "is": "running", "started_at": 1 })));
+    entry.ingest(gone(5));
     let now = Instant::now();
     assert!(entry.facts(now, false).pausing);
     assert!(!entry.facts(now + Duration::from_secs(11), false).pausing);

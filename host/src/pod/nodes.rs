@@ -38,7 +38,7 @@ pub struct Node {
     pub listing: Option<HashSet<Uid>>,
     /// The store's version in that list; 0 where it has none.
     pub listed_at: u64,
-    /// That list is of a store that was restored from a backup.
+    /// That list is of a store that was restored from a backup, or the one that it goes on from is.
     pub restored: bool,
     /// The provider epoch with which backend and API were compared; pods are acted on only while it is the present one.
     pub compared: Option<u64>,

@@ -32,13 +32,11 @@ const DEPARTED: Duration = Duration::from_secs(300);
 impl PodController {
     pub(super) fn observe(&mut self, node: NodeIndex, event: Event) {
         match event {
-            Event::Restarted => {
-                let node = &mut self.nodes[node];
-                (node.listing, node.listed_at, node.restored) = (Some(HashSet::new()), 0, false);
-            }
+            Event::Restarted => (self.nodes[node].listing, self.nodes[node].listed_at) = (Some(HashSet::new()), 0),
             Event::Listed { version, restored } => {
                 self.nodes[node].listed_at = version;
-                self.nodes[node].restored = restored;
+                // It may begin again, and no longer be told so.
+                self.nodes[node].restored |= restored;
                 for uid in self.nodes[node].pods.iter().filter(|_| restored) {
                     if let Some(entry) = self.pods.get_mut(uid) {
                         entry.restored = true;
@@ -62,6 +60,7 @@ impl PodController {
                         .cloned()
                         .collect();
                     self.missing(node, &missing);
+                    self.nodes[node].restored = false;
                 }
                 if !self.nodes[node].synced {
                     self.nodes[node].synced = true;
@@ -190,10 +189,7 @@ impl PodController {
     /// A list lacks these.
     fn missing(&mut self, node: NodeIndex, uids: &[Uid]) {
         let is = |uid: &&Uid, so: fn(&Entry) -> bool| self.pods.get(*uid).is_some_and(|entry| so(entry));
-        // While another host holds the node they are that one's to end, and have ended most likely.
-        let owned = self.nodes[node].owned;
-        let unasked = uids.iter().filter(|uid| owned && is(uid, Entry::runs_unasked));
-        let unasked: Vec<&Uid> = unasked.collect();
+        let unasked: Vec<&Uid> = uids.iter().filter(|uid| is(uid, Entry::runs_unasked)).collect();
         let news = orphans::are_lost(unasked.len(), self.nodes[node].restored);
         // Those that an earlier list lacked wait for a word, however often they are missed.
         let mut lost: HashSet<&Uid> = uids.iter().filter(|uid| is(uid, Entry::is_lost)).collect();

@@ -265,7 +265,7 @@ async fn serve(stream: UnixStream, number: u64, simulation: Arc<Simulation<Hub>>
     };
     simulation.observer().disconnect(number);
     if read_all {
-        // Who says no more may still wait for what was asked.
+        // Who says no more still has the answers that are there.
         let _ = write.await;
     }
 }

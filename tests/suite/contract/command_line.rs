@@ -48,7 +48,7 @@ async fn one_run_tells_the_faults_of_the_file_and_those_of_all_sections() {
     let text = format!(
         "apiVersion: outrigger.dev/v1alpha1\nkind: HostConfig\nplugins: {{directories: [{plugins}]}}\nproviders:\n\
          - {{name: a, plugin: mock, config: {{sed: 1}}}}\n- {{name: b, plugin: mock, config: {{seed: x}}}}\n\
-         nodes:\n- {{name: vk, provider: a}}\n- {{name: vk2, provider: b}}\n"
+         nodes:\n- {{name: vk, provider: a, port: 0}}\n- {{name: vk2, provider: b, port: 0}}\n"
     );
     let faults = async |command: &str, text: &str| {
         std::fs::write(&file, text).unwrap();
@@ -56,10 +56,18 @@ async fn one_run_tells_the_faults_of_the_file_and_those_of_all_sections() {
         assert_eq!(output.status.code(), Some(64), "{command}");
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
     };
-    let told = faults("check-config", &format!("{text}kubelt: {{}}\n")).await;
+    let told = faults("check-config", &format!("{text}kubelet: {{listn: x}}\n")).await;
     for place in ["many.yaml:5:", "many.yaml:6:", "many.yaml:10:"] {
         assert!(told.contains(place), "{place}: {told}");
     }
+    // Where a guard of plugins may be what is wrong, none is run.
+    let guarded = text.replace(
+        "plugin: mock, config: {sed: 1}",
+        "plugin: mock, sha265: x, config: {sed: 1}",
+    );
+    let told = faults("check-config", &guarded).await;
+    assert!(told.contains("sha265") && told.contains("were not checked"), "{told}");
+    assert!(!told.contains("many.yaml:6:"), "{told}");
     let told = faults("run", &text).await;
     for place in ["many.yaml:5:", "many.yaml:6:"] {
         assert!(told.contains(place), "{place}: {told}");

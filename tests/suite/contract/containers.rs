@@ -101,24 +101,27 @@ async fn an_ephemeral_container_joins_a_running_pod() {
 }
 
 #[tokio::test]
-async fn a_finished_pods_debugger_is_stopped_before_its_end_is_told() {
-    let test = Test::new("pod_debug_end").await;
+async fn an_end_is_told_when_nothing_runs_any_more() {
+    let test = Test::new("pod_init_fails").await;
     let _host = test.start(&test.mock(json!({})));
     test.node_ready(&test.node()).await;
-    let behaviour = json!({ "mock.outrigger.dev/runTime": "4s" });
-    let once = json!({ "metadata": { "annotations": behaviour }, "spec": { "restartPolicy": "Never" } });
-    test.create(test.pod("web", once)).await;
-    test.running("web").await;
-    attach_debugger(&test).await;
-    test.pod_until("web", "the debugger runs", |pod| {
-        statuses(pod)["ephemeralContainerStatuses"][0]["state"]["running"].is_object()
-    })
-    .await;
+    let behaviour = json!({
+        "init.mock.outrigger.dev/runTime": "1s", "init.mock.outrigger.dev/exitCode": "3",
+        "side.mock.outrigger.dev/stopDelay": "3s",
+    });
+    let mut pod = test.pod("web", json!({ "metadata": { "annotations": behaviour } }));
+    pod["spec"]["restartPolicy"] = "Never".into();
+    let image = "registry.example/app:1";
+    pod["spec"]["initContainers"] = json!([
+        { "name": "side", "image": image, "restartPolicy": "Always" }, { "name": "init", "image": image },
+    ]);
+    test.create(pod).await;
     let over = test
-        .pod_until("web", "it has succeeded", |pod| phase(pod) == "Succeeded")
+        .pod_until("web", "it has failed", |pod| phase(pod) == "Failed")
         .await;
-    let debugger = &statuses(&over)["ephemeralContainerStatuses"][0]["state"];
-    assert!(debugger["terminated"].is_object(), "{debugger}");
+    let init = &statuses(&over)["initContainerStatuses"];
+    assert_eq!(init[1]["state"]["terminated"]["exitCode"], 3, "{init}");
+    assert!(init[0]["state"]["terminated"].is_object(), "the sidecar: {init}");
 }
 
 async fn attach_debugger(test: &Test) {

@@ -575,7 +575,7 @@ async fn an_address_that_changes_takes_the_place_of_the_one_before() {
     let test = Test::new("pod_address").await;
     let _host = test.start(&test.mock(json!({})));
     test.node_ready(&test.node()).await;
-    let behaviour = json!({ "mock.outrigger.dev/ipChangeAfter": "2s" });
+    let behaviour = json!({ "mock.outrigger.dev/ipChangeAfter": "20s" });
     test.create(test.pod("web", json!({ "metadata": { "annotations": behaviour } })))
         .await;
     let addresses = |pod: &Pod| -> Vec<String> {

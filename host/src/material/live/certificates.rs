@@ -178,30 +178,41 @@ impl Certifier {
         let trunks = &self.reach.trunks;
         loop {
             // A signer may never answer, so this has a place of its own: on the connection for requests a hundred that wait
-            // would leave no room for a request.
-            match trunks.place().await {
-                Ok(Some(place)) => return self.watch(&place, path, name).await,
-                Ok(None) => {
-                    let request = raw::get(&format!("{path}/{name}"))?;
-                    match raw::send(&trunks.requests, request, TIMEOUT).await {
-                        Ok(reply) => {
-                            if let Some(answer) = read(&reply.body, name)? {
-                                return Ok(answer);
-                            }
-                        }
-                        Err(ApiError::NotFound(_)) => return Err(Error::Deleted(name.to_owned())),
-                        Err(error) if error.is_retryable() => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                Err(error) if error.is_retryable() => {}
+            // would leave no room for a request. Where places are few they are for what changes.
+            let place = match trunks.place().await {
+                Ok(place) => place.filter(|_| trunks.shares()),
+                Err(error) if error.is_retryable() => None,
                 Err(error) => return Err(error.into()),
+            };
+            let answer = match place {
+                Some(place) => self.watch(&place, path, name).await?,
+                None => self.look(path, name).await?,
+            };
+            if let Some(answer) = answer {
+                return Ok(answer);
             }
             trunks.requests.pause(LOOK_AGAIN, LOOK_AGAIN).await;
         }
     }
 
-    async fn watch(&self, place: &Place, path: &str, name: &str) -> Result<(String, Timestamp, Timestamp), Error> {
+    /// Reads the request; `None` while it is open.
+    async fn look(&self, path: &str, name: &str) -> Result<Option<(String, Timestamp, Timestamp)>, Error> {
+        let request = raw::get(&format!("{path}/{name}"))?;
+        match raw::send(&self.reach.trunks.requests, request, TIMEOUT).await {
+            Ok(reply) => read(&reply.body, name),
+            Err(ApiError::NotFound(_)) => Err(Error::Deleted(name.to_owned())),
+            Err(error) if error.is_retryable() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Watches the request; `None` when there is less room than there was.
+    async fn watch(
+        &self,
+        place: &Place,
+        path: &str,
+        name: &str,
+    ) -> Result<Option<(String, Timestamp, Timestamp)>, Error> {
         // The Node authorizer lets a node watch only what names it.
         let target = Target::new(format!("{REQUESTS} {name}"), path)
             .fields(format!("metadata.name={name},spec.nodeName={}", self.pod.node))
@@ -214,7 +225,7 @@ impl Certifier {
                 Ok(Event::Apply(raw)) => {
                     seen = true;
                     if let Some(answer) = read(&raw, name)? {
-                        return Ok(answer);
+                        return Ok(Some(answer));
                     }
                 }
                 Ok(Event::Delete(_)) => return Err(Error::Deleted(name.to_owned())),
@@ -222,6 +233,9 @@ impl Certifier {
                 Ok(_) => {}
                 Err(error) if error.is_retryable() => {}
                 Err(error) => return Err(error.into()),
+            }
+            if place.is_crowded() {
+                return Ok(None);
             }
         }
     }

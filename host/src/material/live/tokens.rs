@@ -196,6 +196,15 @@ struct Answer {
     result: Result<Issued, ApiError>,
 }
 
+/// What a keeper is woken by.
+enum Turn {
+    Orders,
+    Answer(Answer),
+    Alarm,
+    /// Whoever issues tokens is back after it was away.
+    Return,
+}
+
 impl<I: Issuer> Keeper<I> {
     pub fn new(issuer: Arc<I>, board: Arc<Board>, desk: Arc<Desk>) -> Self {
         Self {
@@ -226,11 +235,19 @@ impl<I: Issuer> Keeper<I> {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                () = desk.left.notified() => desk.take().into_iter().for_each(|(id, order)| self.order(id, order)),
-                Some(answer) = self.asking.next() => self.answered(answer),
-                () = alarm => self.ring(),
-                () = returns.next() => self.hurry(),
+            let turn = tokio::select! {
+                () = desk.left.notified() => Turn::Orders,
+                Some(answer) = self.asking.next() => Turn::Answer(answer),
+                () = alarm => Turn::Alarm,
+                () = returns.next() => Turn::Return,
+            };
+            // First, so that what comes after a sleep is not taken for older than it is.
+            self.wake();
+            match turn {
+                Turn::Orders => desk.take().into_iter().for_each(|(id, order)| self.order(id, order)),
+                Turn::Answer(answer) => self.answered(answer),
+                Turn::Alarm => self.ring(),
+                Turn::Return => self.hurry(),
             }
             self.ask();
         }
@@ -284,7 +301,6 @@ impl<I: Issuer> Keeper<I> {
     }
 
     fn ring(&mut self) {
-        self.wake();
         let now = Instant::now();
         while let Some((at, id)) = self.due.first().copied()
             && at <= now

@@ -50,6 +50,8 @@ pub struct Inputs<'a> {
     pub report: Option<&'a PodReport>,
     /// What the host knows beside it.
     pub situation: Situation<'a>,
+    /// Something of it may run, and can be stopped: the provider has it, and it has not come to its end.
+    pub may_run: bool,
     /// Addresses of the node, primary first.
     pub host_ips: &'a [IpAddr],
     /// The generation that the provider has taken; `None` before the first.
@@ -88,7 +90,7 @@ pub fn desired(inputs: &Inputs<'_>) -> Desired {
             .all_containers()
             .any(|container| container.state.running.is_some())
     };
-    let finishing = inputs.situation == Situation::Normal && status.phase.is_terminal() && runs();
+    let finishing = inputs.may_run && status.phase.is_terminal() && runs();
     if finishing {
         status.phase = previous.phase;
     }

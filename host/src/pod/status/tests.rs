@@ -75,6 +75,7 @@ struct Case {
     status: Value,
     report: Option<PodReport>,
     situation: Situation<'static>,
+    may_run: bool,
     generation: i64,
     /// The generation that the provider has taken.
     taken: i64,
@@ -88,6 +89,7 @@ impl Case {
             status: json!({}),
             report: None,
             situation: Situation::Normal,
+            may_run: true,
             generation: 1,
             taken: 1,
             resize: None,
@@ -135,6 +137,7 @@ impl Case {
             pod: &view::pod(&raw).unwrap(),
             report: self.report.as_ref(),
             situation: self.situation,
+            may_run: self.may_run,
             host_ips: &host_ips,
             taken_generation: Some(self.taken),
             resize: self.resize.as_ref(),
@@ -743,6 +746,11 @@ fn a_phase_is_not_final_while_something_runs() {
     let desired = case.desired();
     assert!(desired.finishing);
     assert_eq!(desired.status.phase, Phase::Running);
+    // The provider no longer has it, whatever it said last: there is nothing to wait for.
+    case.may_run = false;
+    let desired = case.desired();
+    assert_eq!((desired.finishing, desired.status.phase), (false, Phase::Succeeded));
+    case.may_run = true;
     let report = case.report.as_mut().unwrap();
     report.ephemeral_containers = vec![ended("debug", 137)];
     let desired = case.desired();

@@ -412,7 +412,7 @@ async fn a_file_in_the_place_of_the_socket_stays() {
 }
 
 #[tokio::test]
-async fn who_says_no_more_still_has_the_answer() {
+async fn who_says_no_more_still_has_the_answers_that_are_there() {
     let process = Process::start();
     for _ in 0..50 {
         let mut stream = tokio::net::UnixStream::connect(process.socket()).await.unwrap();
