@@ -39,6 +39,8 @@ const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + WATCH_SECONDS / 10
 /// And so is one whose bookmarks fail to come, which API servers send once a minute: whatever stands between acknowledges what
 /// is sent to a server that has vanished, and would do so for ever.
 const BETWEEN_BOOKMARKS: Duration = Duration::from_secs(90);
+/// What waits in a connection comes sooner than this.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 /// A stream that lived this long was healthy: the next failure starts with a short delay again, and one that the server
 /// ended is opened anew at once.
 const HEALTHY_AFTER: Duration = Duration::from_millis(500);
@@ -659,8 +661,9 @@ impl Stream {
                     "event of more than 16 MiB",
                 )));
             }
-            // Whoever pulls may give up and come again, time after time.
-            match tokio::time::timeout_at(self.heard + patience, self.body.frame()).await {
+            // Whoever pulls may give up and come again, time after time; or come late, for what has waited in the connection.
+            let silent_at = (self.heard + patience).max(Instant::now() + LEAST_PATIENCE);
+            match tokio::time::timeout_at(silent_at, self.body.frame()).await {
                 Err(_) => return Err(ApiError::Timeout(patience)),
                 Ok(None) => return Ok(Line::End),
                 Ok(Some(Err(error))) => return Err(error),

@@ -74,7 +74,7 @@ impl Test {
     /// Begins a test of this name on a cluster.
     pub async fn on(cluster: &'static Cluster, name: &str) -> Self {
         artifacts::directory();
-        let client = client(cluster).await;
+        let client = client(cluster, true).await;
         let unique: String = std::iter::repeat_with(fastrand::lowercase).take(5).collect();
         let id = format!("{}-{unique}", name.replace('_', "-"));
         let directory = tempfile::Builder::new()
@@ -175,6 +175,11 @@ impl Test {
             skip(&self.id, "there is no kubectl in PATH");
         }
         kubectl
+    }
+
+    /// The test's pods, by a client to which a refusal is an answer.
+    pub async fn pods_without_retries(&self) -> Api<Pod> {
+        Api::namespaced(client(self.cluster, false).await, &self.id)
     }
 
     /// The test's pods.
@@ -343,11 +348,13 @@ pub fn uid(pod: &Pod) -> String {
     pod.metadata.uid.clone().unwrap()
 }
 
-async fn client(cluster: &Cluster) -> Client {
+/// kube's client asks again for minutes after a 429, unless it is told not to.
+async fn client(cluster: &Cluster, retries: bool) -> Client {
     let kubeconfig = Kubeconfig::read_from(&cluster.admin_kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
         .await
         .unwrap();
+    config.default_retry = retries;
     Client::try_from(config).unwrap()
 }
 
@@ -367,7 +374,7 @@ impl Drop for Test {
                 .unwrap();
             runtime.block_on(async {
                 const LIMIT: Duration = Duration::from_secs(30);
-                let client = client(cluster).await;
+                let client = client(cluster, true).await;
                 let report = tokio::time::timeout(LIMIT, leave(&client, &id, failed)).await;
                 report.unwrap_or_else(|_| Ok(format!("the cluster did not answer within {LIMIT:?}")))
             })

@@ -51,7 +51,8 @@ async fn evictions_keep_to_the_budget_and_end_pods_in_order() {
     budget_allows(test, 0).await;
     let victim = pods_of(test, "web").await.remove(0);
     let name = victim.metadata.name.clone().unwrap();
-    let refused = test.pods().evict(&name, &EvictParams::default()).await;
+    let pods = test.pods_without_retries().await;
+    let refused = pods.evict(&name, &EvictParams::default()).await;
     let Err(kube::Error::Api(refused)) = refused else {
         panic!("the budget was exceeded")
     };
