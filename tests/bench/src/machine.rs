@@ -21,7 +21,8 @@ pub fn describe() -> String {
     format!("{processor}, {cores} cores, {memory:.0} GiB, Linux {}", kernel.trim())
 }
 
-/// The commit of the sources beside which this program was built, and whether they differ from it; nothing without git.
+/// The commit that is checked out where this program was built, and whether the sources differ from it, at the time of the run: build
+/// first. Nothing without git.
 pub fn sources() -> Option<String> {
     let mut git = Command::new("git");
     git.args([
