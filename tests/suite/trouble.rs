@@ -101,10 +101,8 @@ fn calm_rounds() -> u32 {
     std::env::var("OUTRIGGER_SUITE_CALM_ROUNDS").map_or(2, |number| number.parse().unwrap())
 }
 
-/// Pods that are created, and deleted, in a second. Beside other tests no more than half as many can be.
-fn rate() -> u32 {
-    if alone() { 20 } else { 10 }
-}
+/// Pods that are created, and deleted, in a second.
+const RATE: u32 = 20;
 
 /// Whether nothing else runs beside.
 fn alone() -> bool {
@@ -128,7 +126,7 @@ async fn churn(
     readiness: Arc<Readiness>,
     stop: Arc<AtomicBool>,
 ) -> Churned {
-    let mut clock = tokio::time::interval(Duration::from_secs(1) / rate());
+    let mut clock = tokio::time::interval(Duration::from_secs(1) / RATE);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut churned = Churned::default();
     let (mut order, mut told) = (VecDeque::new(), BTreeSet::new());
@@ -367,6 +365,8 @@ async fn trouble_on_the_way_and_crashes_behind_it_lose_nothing() {
     );
     for pod in &settled {
         assert_eq!(counts.pods[&uid(pod)].creates, 1);
+        let containers = pod.status.clone().unwrap().container_statuses.unwrap();
+        assert_eq!(containers[0].restart_count, 0, "{:?}", pod.metadata.name);
     }
     let (gap, back) = (renewals.gap(end), renewals.back(&shut, end));
     let down: Duration = renewals.outages.iter().map(|(from, to)| span(*from, *to)).sum();
@@ -391,6 +391,6 @@ async fn trouble_on_the_way_and_crashes_behind_it_lose_nothing() {
             "no renewal for {late:?} after the API server's return"
         );
     }
-    let least = f64::from(rate()) * if alone() { 0.8 } else { 0.25 };
+    let least = f64::from(RATE) * if alone() { 0.8 } else { 0.125 };
     assert!(pods_per_second > least, "only {pods_per_second:.1} pods a second");
 }

@@ -31,7 +31,7 @@ pub(super) fn run(overlay: &Overlay, effective: bool) -> ExitCode {
     let sections = if faults.list().iter().all(is_harmless) {
         runtime.block_on(check_sections(&resolved.config))
     } else {
-        Sections::unchecked("the configs of providers were not checked: correct what is said of plugins first")
+        Sections::left(&resolved.config)
     };
     for note in &sections.unchecked {
         eprintln!("{note}");
@@ -77,10 +77,15 @@ struct Sections {
 }
 
 impl Sections {
-    fn unchecked(why: &str) -> Self {
+    /// None was looked into, because of a fault that may be one of what guards plugins.
+    fn left(config: &HostConfig) -> Self {
+        let unchecked = match config.providers.is_empty() {
+            true => Vec::new(),
+            false => vec!["the configs of providers were not checked: correct the faults below first".to_owned()],
+        };
         Self {
             faults: Vec::new(),
-            unchecked: vec![why.to_owned()],
+            unchecked,
         }
     }
 }

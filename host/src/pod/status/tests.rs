@@ -768,25 +768,17 @@ fn what_has_not_started_is_not_ready_nor_an_init_container_that_runs() {
     assert!(!status.container_statuses[0].ready);
     assert_eq!(condition(&status, "Ready").0, "False");
 
+    let ready = |case: &Case| -> Vec<bool> {
+        let statuses = case.status().init_container_statuses;
+        statuses.iter().map(|status| status.ready).collect()
+    };
     let mut case = Case::containers("Always", &["a"]).reports(vec![]);
     case.spec["initContainers"] =
         json!([{ "name": "init", "image": "i" }, { "name": "side", "image": "i", "restartPolicy": "Always" }]);
     let report = case.report.as_mut().unwrap();
     report.init_containers = vec![running("init"), starting("side")];
-    let ready: Vec<bool> = case
-        .status()
-        .init_container_statuses
-        .iter()
-        .map(|status| status.ready)
-        .collect();
-    assert_eq!(ready, [false, false]);
+    assert_eq!(ready(&case), [false, false]);
     let report = case.report.as_mut().unwrap();
     report.init_containers = vec![ended("init", 0), running("side")];
-    let ready: Vec<bool> = case
-        .status()
-        .init_container_statuses
-        .iter()
-        .map(|status| status.ready)
-        .collect();
-    assert_eq!(ready, [true, true]);
+    assert_eq!(ready(&case), [true, true]);
 }
