@@ -119,14 +119,26 @@ workspace() {
 	[ "$code" = 0 ] || [ "$failures" != 0 ] || judge "cargo test on $where" "$code" 0 1 0 0
 }
 
-# single NAME COMMAND...: a suite that is one command; the tests of Go count one by one.
+# single NAME COMMAND...: a suite that is one command.
 single() {
+	local name=$1 log=$logs/${1//[^a-zA-Z0-9.]/-}.log start=$SECONDS code=0
+	shift
+	say "$name: $*"
+	run "$log" "$@" || code=$?
+	judge "$name" "$code" "$((code == 0))" "$((code != 0))" 0 $((SECONDS - start))
+}
+
+# go_tests NAME COMMAND...: a command that runs tests of Go with -v, which count one by one. Without a line of any test
+# nothing has passed, whatever the command says.
+go_tests() {
 	local name=$1 log=$logs/${1//[^a-zA-Z0-9.]/-}.log start=$SECONDS code=0 counts
 	shift
 	say "$name: $*"
 	run "$log" "$@" || code=$?
 	counts=$(awk '/^--- PASS/{p++} /^--- FAIL/{f++} /^--- SKIP/{s++} END {print p + 0, f + 0, s + 0}' "$log")
-	[ "$counts" != "0 0 0" ] || counts="$((code == 0)) $((code != 0)) 0"
+	while IFS= read -r note; do notes+=("$note"); done < <(awk '
+		/ SKIPPED: / { why = $0; sub(/^.* SKIPPED: /, "", why) }
+		/^--- SKIP: / { printf "SKIPPED %s: %s\n", $3, why; why = "" }' "$log")
 	# shellcheck disable=SC2086 # three numbers
 	judge "$name" "$code" $counts $((SECONDS - start))
 }
@@ -135,7 +147,7 @@ hermetic() {
 	workspace devcluster
 	local name="control plane: sources"
 	if command -v go >/dev/null; then
-		single "$name" env -C tests/controlplane GOWORK=off sh -c 'go vet ./cluster && go test -v -count=1 ./cluster'
+		go_tests "$name" env -C tests/controlplane GOWORK=off sh -c 'go vet ./cluster && go test -v -count=1 ./cluster'
 		single "oracle: sources in Go" env -C tests/oracle/node GOWORK=off sh -c 'test -z "$(gofmt -l .. | tee /dev/stderr)" && go vet .'
 		single "interop: sources in Go" env -C tests/interop/client-go GOWORK=off sh -c 'test -z "$(gofmt -l .. | tee /dev/stderr)" && go vet .'
 	else
@@ -170,7 +182,7 @@ cluster() {
 	real
 	local name="control plane: live"
 	if control_plane "$name"; then
-		single "$name" tests/controlplane/cluster.sh test
+		go_tests "$name" tests/controlplane/cluster.sh test
 	fi
 }
 

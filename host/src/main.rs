@@ -42,6 +42,8 @@ fn host(config: HostConfig) -> ExitCode {
         signals.abort();
         outcome
     });
+    // Whatever blocks a thread of its own, a name that is looked up or somebody's program that hangs, is not waited for.
+    runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -21,7 +21,9 @@ pub enum ErrorCode {
     /// The provider can't do this at all: as [`Invalid`](Self::Invalid). An HTTP caller gets 501. For fields of a pod, declare
     /// them refused instead ([`Support`](crate::Support)): such a pod is held without a call.
     Unsupported,
-    /// Busy: the host repeats the call after this time, not before.
+    /// Busy: the host makes the call again after this time (of a day at most), not before. So for what it repeats by itself: a
+    /// start, `create`, `update`, `stop`, `remove` and `sync`. A ping comes when it is due in any case; an HTTP caller gets 429
+    /// with the time.
     RetryAfter(Duration),
     /// The backend is away. Retried with back-off.
     Unavailable,
@@ -65,6 +67,14 @@ impl ErrorCode {
             code::CANCELLED => Self::Cancelled,
             code::PANICKED => Self::Panicked,
             _ => Self::Internal,
+        }
+    }
+
+    /// The time of [`RetryAfter`](Self::RetryAfter).
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::RetryAfter(after) => Some(after),
+            _ => None,
         }
     }
 

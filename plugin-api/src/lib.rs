@@ -61,7 +61,7 @@
 //!     async fn stop(&self, _call: Call, pod: PodIdentity, _grace: Duration) -> Result<PodReport> {
 //!         let mut pods = self.pods();
 //!         let known = pods.get_mut(&pod.uid).ok_or_else(|| ProviderError::not_found("no such pod"))?;
-//!         let mut report = PodReport { containers: known.containers.clone(), ..PodReport::new(pod) };
+//!         let mut report = known.clone().renewed();
 //!         for container in &mut report.containers {
 //!             if matches!(container.state, ContainerState::Running { .. }) {
 //!                 container.state = ContainerState::Terminated(Termination::new(0, "Completed", Timestamp::now()));
@@ -98,17 +98,25 @@
 //!   rebuilds the instance. One in a drop, or in a task of the provider's own, is a line in the log and no more: a provider
 //!   that lives by a task lets [`Provider::ping`] fail when that has ended. What can't be contained in one address space
 //!   (stack overflow, abort, `exit`) is listed in `SAFETY.md`.
+//! - **The end.** All calls of an instance that is given up are cancelled, then it is dropped, on a thread without a runtime:
+//!   `tokio::spawn`, timers and sockets panic there. What must be awaited belongs into [`Provider::shutdown`], which an
+//!   instance that panicked or hung is not asked for.
 //! - **Logs.** `tracing` events and spans reach the host's log with their level and fields.
 //! - **Versions.** The host compares the layout of everything that crosses before the first call.
 //!
 //! # Rules for providers
 //!
-//! - A pod's key is its UID. Calls for one UID come one at a time, except `stop`, which may overtake a `create`, an
-//!   `update` or an earlier `stop`; calls for different UIDs come at the same time.
+//! - A pod's key is its UID. The host has one call for a UID under way at a time, except `stop`, which may overtake a `create`,
+//!   an `update` or an earlier `stop`; calls for different UIDs come at the same time. What an earlier call has *begun* may still
+//!   run when the next one comes: a call that timed out, or whose instance was given up, is dropped at its next `await` and no
+//!   sooner, and what it runs in `spawn_blocking` goes on to its end, beside the next instance even. So guard by UID what must not
+//!   happen twice at a time, with something that outlives the instance where that matters: a lock that the blocking work itself
+//!   holds, or the backend's own conditions.
 //! - Every call may come again after a crash of the host at any point: creating what exists and removing what is gone
 //!   succeed.
 //! - A pod that vanished is made again under its UID, as is every pod of a provider that keeps them in memory when it is
 //!   started again: containers that had ended for good are named in [`PodRequest::ended`], and their work is not done twice.
+//! - A report that was kept and is changed needs a new stamp ([`PodReport::renewed`]): under the old one it is ignored.
 //! - States are *pushed* through [`Host::pod_status`] as they change. The host asks for all of them every few
 //!   minutes ([`Provider::sync`]), to find what was lost: a state that is not pushed is seen that late.
 //! - Use [`Materials`] instead of the manifest for environment, commands, volumes that the host makes files for, pull

@@ -61,12 +61,13 @@ impl PodRequest {
 /// A pod's state as the provider knows it. The host makes the Kubernetes pod status from it.
 ///
 /// A report is stamped when it is made, and the host keeps the one with the highest stamp, on whatever way and in
-/// whatever order reports arrive. So make it while the state stands still, for example under the lock that guards it.
+/// whatever order reports arrive. So make it while the state stands still, for example under the lock that guards it, and
+/// give one that was kept and is changed a new stamp ([`renewed`](Self::renewed)): under its old one the host does not look at it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PodReport {
     /// Whose state it is.
     pub identity: PodIdentity,
-    /// The report's place among all of this plugin; [`PodReport::new`] counts on.
+    /// The report's place among all of this plugin; [`new`](Self::new) and [`renewed`](Self::renewed) count on.
     pub sequence: u64,
     /// The pod is gone from the backend though nobody asked for that. Everything below is then ignored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -104,6 +105,15 @@ impl PodReport {
         Self {
             gone: true,
             ..Self::new(identity)
+        }
+    }
+
+    /// The same report with a new stamp, to be changed: the host takes it for newer than all that were made so far.
+    #[must_use]
+    pub fn renewed(self) -> Self {
+        Self {
+            sequence: NEXT_SEQUENCE.fetch_add(1, Ordering::Relaxed),
+            ..self
         }
     }
 
@@ -262,4 +272,27 @@ pub enum ResizeOutcome {
         /// For people.
         message: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewed_report_is_the_newest_of_all_and_says_the_same() {
+        let identity = |uid: &str| PodIdentity {
+            cluster: "c".to_owned(),
+            node: "n".to_owned(),
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+            uid: uid.to_owned(),
+        };
+        let mut report = PodReport::gone(identity("u1"));
+        report.ips.push("10.0.0.1".parse().unwrap());
+        let another = PodReport::new(identity("u2"));
+        let renewed = report.clone().renewed();
+        assert!(renewed.sequence > another.sequence && another.sequence > report.sequence);
+        report.sequence = renewed.sequence;
+        assert_eq!(renewed, report);
+    }
 }

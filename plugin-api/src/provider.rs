@@ -51,7 +51,11 @@ pub trait Provider: Send + Sync + Sized + 'static {
     /// that has not ended after 30 s is given up and tried again later, with pauses of up to a minute and longer rests, as is
     /// one that fails with [`Unavailable`](crate::ErrorCode::Unavailable), [`RetryAfter`](crate::ErrorCode::RetryAfter) or
     /// [`Timeout`](crate::ErrorCode::Timeout). Any other failure of the first start, `?` on an I/O error among them, costs
-    /// the provider its nodes until the host is started again.
+    /// the provider its nodes until the host is started again. After a `RetryAfter` the next one comes no sooner than it says.
+    ///
+    /// The instance before this one may not be gone yet: nobody waits for its drop, nor for what it runs in `spawn_blocking`. What
+    /// only one can have at a time (a port, the lock of a file, a name at the backend) is tried again here until the other
+    /// has let go of it, or its lack is a [`Unavailable`](crate::ErrorCode::Unavailable), never a failure for good.
     fn start(config: Self::Config, host: Host) -> impl Future<Output = Result<Self>> + Send;
 
     /// What this instance carries of a pod, where its config changes that.
@@ -118,7 +122,7 @@ pub trait Provider: Send + Sync + Sized + 'static {
         async { Ok(()) }
     }
 
-    /// The host ends: flush what must be flushed. Pods stay.
+    /// The host ends: flush what must be flushed. Pods stay. The provider is dropped after it, on a thread without a runtime.
     fn shutdown(&self, call: Call) -> impl Future<Output = Result<()>> + Send {
         let _ = call;
         async { Ok(()) }

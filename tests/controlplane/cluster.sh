@@ -124,7 +124,7 @@ test)
 	unformatted=$(gofmt -l .)
 	[ -z "$unformatted" ] || { say "gofmt would change: $unformatted"; exit 1; }
 	go vet ./cluster
-	OUTRIGGER_CLUSTER=$dir OUTRIGGER_CONTROLPLANE=$binary go test -count=1 ./cluster
+	OUTRIGGER_CLUSTER=$dir OUTRIGGER_CONTROLPLANE=$binary go test -v -count=1 ./cluster
 	exit
 	;;
 version)

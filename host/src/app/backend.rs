@@ -5,7 +5,7 @@ use crate::{
     plugin::{self, LogStream, Provider, Resizer},
     pod::PodHandle,
     server::{self, BoxFuture, Feature, Forwarded, LogSource, PodView, Process, Resize},
-    telemetry::metrics::Samples,
+    telemetry::metrics::{CALLS_IN_FLIGHT, Samples},
 };
 use bytes::Bytes;
 use outrigger_plugin::{
@@ -146,7 +146,7 @@ impl server::Backend for NodeBackend {
         let labelled = registry.sub_registry_with_label(("provider".into(), provider.name().to_owned().into()));
         let in_flight = i64::try_from(provider.in_flight()).unwrap_or(i64::MAX);
         let help = "Calls that wait for the provider's answer";
-        labelled.register("outrigger_provider_calls_in_flight", help, ConstGauge::new(in_flight));
+        labelled.register(CALLS_IN_FLIGHT, help, ConstGauge::new(in_flight));
         self.samples.register(provider.name(), &self.node, registry);
     }
 }

@@ -8,6 +8,7 @@
 //! as `onShutdown` says and their leases released, then the providers.
 
 mod backend;
+mod ending;
 mod identities;
 mod naming;
 mod nodes;
@@ -22,6 +23,7 @@ use crate::{
     server,
     telemetry::metrics::Samples,
 };
+use ending::Ending;
 use identities::Identities;
 use outrigger_plugin::Event;
 use providers::Started;
@@ -93,25 +95,34 @@ pub async fn run(config: HostConfig, pressure: Pressure, shutdown: CancellationT
     let mailbox = Arc::new(Mailbox::default());
     let samples = Arc::<Samples>::default();
     let (fan, provider_events) = sink::Fan::new(mailbox.clone(), samples.clone());
-    let providers = providers::start(&config, &(fan.clone() as Arc<dyn Sink>)).await?;
+    let sink: Arc<dyn Sink> = fan.clone();
+    let providers = tokio::select! {
+        // Nothing has been asked of those that are started already.
+        () = shutdown.cancelled() => {
+            tracing::info!("host has ended, before its providers had started");
+            return Ok(());
+        }
+        providers = providers::start(&config, &sink) => providers?,
+    };
+    let ending = Ending::new(config.shutdown_timeout);
     let announcement = tokio::spawn({
-        let (providers, shutdown) = (providers.clone(), shutdown.clone());
+        let (providers, shutdown, ending) = (providers.clone(), shutdown.clone(), ending.clone());
         async move {
             shutdown.cancelled().await;
+            ending.begin();
             providers::announce_end(&providers);
         }
     });
-    let limit = config.shutdown_timeout;
     let told = Told {
         mailbox,
         samples,
         fan,
         provider_events,
     };
-    let outcome = Box::pin(serve(config, instance, &providers, told, pressure, shutdown)).await;
+    let outcome = Box::pin(serve(config, instance, &providers, told, pressure, shutdown, &ending)).await;
     announcement.abort();
     providers::announce_end(&providers);
-    providers::shut_down(&providers, limit).await;
+    providers::shut_down(&providers, ending.providers()).await;
     tracing::info!("host has ended");
     outcome
 }
@@ -132,6 +143,7 @@ async fn serve(
     told: Told,
     pressure: Pressure,
     shutdown: CancellationToken,
+    ending: &Ending,
 ) -> Result<(), Error> {
     let Told {
         mailbox,
@@ -139,7 +151,11 @@ async fn serve(
         fan,
         provider_events,
     } = told;
-    let clients = cluster::connect(&config.cluster).await?;
+    let clients = tokio::select! {
+        // A program that gives credentials may take its time.
+        () = shutdown.cancelled() => return Ok(()),
+        clients = cluster::connect(&config.cluster) => clients?,
+    };
     tracing::info!(server = %clients.server(), instance = %instance, nodes = config.nodes.len(), "host starts");
 
     // Pods end first, the rest of the host serves them until then.
@@ -180,9 +196,7 @@ async fn serve(
     })
     .with_naming(naming::read(&config.kubelet).map_err(Error::ResolvConf)?);
 
-    let flush = config.shutdown_timeout;
-    let pod_shutdown = shutdown.clone();
-    let mut pod_loop = tokio::spawn(controller.run(pod_shutdown, flush));
+    let mut pod_loop = tokio::spawn(controller.run(shutdown.clone(), ending.pods()));
     built.spawn(&mut parts, &rest);
     parts.spawn(part("event sender", event_sender.run(rest.clone())));
     let naming = tokio::spawn(sink::name_events(provider_events, pods, events));
@@ -192,13 +206,14 @@ async fn serve(
         ended = parts.join_next() => Err(Error::Ended { part: ended.and_then(Result::ok).unwrap_or("task") }),
     };
     shutdown.cancel();
+    ending.begin();
     if outcome.is_err() && !pod_loop.is_finished() {
         // Whatever broke, the pods' statuses are still worth sending. Its own limit bounds it.
         let _ = pod_loop.await;
     }
     rest.cancel();
     naming.abort();
-    end(parts, config.shutdown_timeout).await;
+    end(parts, ending.parts()).await;
     outcome
 }
 

@@ -52,8 +52,13 @@ pub async fn start(config: &HostConfig, sink: &Arc<dyn Sink>) -> Result<HashMap<
         let outcome = match launched {
             Ok(running) => {
                 let info = running.info();
+                let state = match *running.state().borrow() {
+                    State::Ready { .. } => "provider started",
+                    State::Starting => "provider takes its time to start, its nodes wait for it",
+                    _ => "provider loaded",
+                };
                 tracing::info!(provider = %provider.name, plugin = %info.name, version = %info.version,
-                    abi = %running.abi(), sha256 = %running.sha256(), "provider started");
+                    abi = %running.abi(), sha256 = %running.sha256(), "{state}");
                 Started::Running(running)
             }
             // A fault of the configuration, like any other: it ends the host before anything runs.
@@ -128,7 +133,8 @@ impl Health for Alive {
     fn trouble(&self) -> Option<Trouble> {
         let state = self.0.state().borrow().clone();
         let reason = match &state {
-            State::Starting | State::Ready { .. } => return None,
+            State::Ready { .. } => return None,
+            State::Starting => "Starting",
             State::Poisoned { .. } => "Poisoned",
             State::Quarantined { .. } => "Quarantined",
             State::Stopped => "Stopped",

@@ -8,7 +8,7 @@ use crate::{
     telemetry::metrics::Samples,
 };
 use bytes::Bytes;
-use outrigger_plugin::{Event, MetricSample, NodeDescription};
+use outrigger_plugin::{Event, MetricSample, NodeDescription, PodIdentity};
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
@@ -111,14 +111,53 @@ pub async fn name_events(mut waiting: mpsc::Receiver<Event>, pods: PodHandle, ev
     while let Some(event) = waiting.recv().await {
         let Some(uid) = &event.pod_uid else { continue };
         let Some(identity) = pods.identity(uid).await else {
+            tracing::debug!(uid, "provider speaks of a pod that is not there");
             continue;
         };
-        let pod = PodRef {
-            namespace: identity.namespace.clone(),
-            name: identity.name.clone(),
-            uid: identity.uid.clone(),
-            node: identity.node.clone(),
+        if let Some(pod) = subject(&event, &identity) {
+            events.pod(&pod, event.warning, &event.reason, event.message);
+        }
+    }
+}
+
+/// The pod that an event is about: only one of the event's node, which is a node of the provider that sent it.
+fn subject(event: &Event, pod: &PodIdentity) -> Option<PodRef> {
+    if pod.node != event.node {
+        tracing::debug!(node = event.node, pod = %pod.name, namespace = %pod.namespace,
+            "provider speaks of a pod that is not on its node");
+        return None;
+    }
+    Some(PodRef {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        node: pod.node.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_put_on_a_pod_of_its_own_node_alone() {
+        let text = |text: &str| text.to_owned();
+        let pod = PodIdentity {
+            cluster: text("c"),
+            node: text("vk-0"),
+            namespace: text("ns"),
+            name: text("p"),
+            uid: text("u-1"),
         };
-        events.pod(&pod, event.warning, &event.reason, event.message);
+        let event = |node: &str| Event {
+            node: text(node),
+            pod_uid: Some(text("u-1")),
+            warning: true,
+            reason: text("Evicted"),
+            message: text("out of money"),
+        };
+        let found = subject(&event("vk-0"), &pod).unwrap();
+        assert_eq!((found.name.as_str(), found.node.as_str()), ("p", "vk-0"));
+        assert!(subject(&event("another-providers"), &pod).is_none());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::INTERNAL;
 use super::USAGE;
+use super::missing_plugin;
 use super::runtime;
 use super::show;
 use crate::config::Fault;
@@ -21,6 +22,10 @@ use std::process::ExitCode;
 /// Says what is wrong with the configuration, or what it amounts to.
 pub(super) fn run(overlay: &Overlay, effective: bool) -> ExitCode {
     let (resolved, faults) = examine(overlay);
+    // Where the directories of plugins are in doubt, nothing can be said of what is not there.
+    let clear = faults.list().iter().all(is_harmless);
+    let missing = clear.then(|| missing_plugin(&resolved)).flatten();
+    let faults = Faults::new(faults.list().iter().cloned().chain(missing).collect());
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -5,9 +5,12 @@ mod plugins;
 mod run;
 mod version;
 
+use crate::config::Fault;
 use crate::config::Flags;
 use crate::config::HostConfig;
 use crate::config::Overlay;
+use crate::config::Resolved;
+use crate::plugin;
 use crate::plugin::probe;
 use clap::Args;
 use clap::Parser;
@@ -20,7 +23,7 @@ use std::process::ExitCode;
 
 /// The command line or the configuration is wrong (sysexits EX_USAGE).
 pub const USAGE: u8 = 64;
-/// Nothing can run: no plugin loads, or a required one fails (sysexits EX_UNAVAILABLE).
+/// Nothing can run: no plugin starts, a required one fails, or a kubelet port can't be opened (sysexits EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;
 /// The host itself failed (sysexits EX_SOFTWARE).
 pub const INTERNAL: u8 = 70;
@@ -31,7 +34,8 @@ pub const INTERNAL: u8 = 70;
     name = "outrigger",
     version = version::line(),
     after_help = "Flags come before environment variables, those before the file, the file before the defaults.\n\
-                  Exit codes: 0 ok, 64 wrong command line or configuration, 69 no plugin could start, 70 internal error."
+                  Exit codes: 0 ok; 64 wrong command line or configuration; 69 no plugin could start, a required one \
+                  failed, or a kubelet port could not be opened; 70 internal error."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -135,6 +139,20 @@ pub fn dispatch(args: impl IntoIterator<Item = OsString>, host: impl FnOnce(Host
     }
 }
 
+/// What is wrong with a `--provider` that is none of the file's: a word that names no plugin either is a slip, and not a
+/// plugin that is missing for the moment.
+fn missing_plugin(resolved: &Resolved) -> Option<Fault> {
+    let source = resolved.origins.of("providers[0].plugin").outside_the_file()?;
+    let only = resolved.config.providers.first()?;
+    let error = plugin::find(&only.plugin, &resolved.config.plugins.directories).err()?;
+    Some(Fault {
+        source: source.to_owned(),
+        at: None,
+        path: String::new(),
+        message: error.to_string(),
+    })
+}
+
 /// Prints a page on stdout. Somebody who closes the pipe has read enough: that is no failure.
 fn show(page: &str) -> ExitCode {
     let mut stdout = std::io::stdout().lock();
@@ -191,6 +209,44 @@ mod tests {
                 format!("{:?}", ExitCode::from(code)),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn a_provider_that_is_neither_of_the_file_nor_a_plugin_is_a_fault() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("x.yaml");
+        let text = "apiVersion: outrigger.dev/v1alpha1\nkind: HostConfig\nproviders: [{plugin: away}]\n\
+                    nodes: [{name: vk, provider: away}]\n";
+        std::fs::write(&file, text).unwrap();
+        std::fs::write(directory.path().join("liboutrigger_here.so"), "").unwrap();
+        let fault = |provider: &str| {
+            let flags = Flags {
+                config: Some(file.clone()),
+                provider: Some(provider.to_owned()),
+                plugin_dirs: vec![directory.path().to_owned()],
+                ..Flags::default()
+            };
+            let resolved = crate::config::load(&Overlay::new(flags, |_| None)).unwrap();
+            missing_plugin(&resolved).map(|fault| fault.to_string())
+        };
+        let slip = fault("hree").unwrap();
+        assert!(slip.starts_with("--provider: unable to find plugin \"hree\""), "{slip}");
+        assert_eq!(fault("here"), None);
+        // That its file is missing is found out when it starts, as without the flag.
+        assert_eq!(fault("away"), None);
+
+        for (command, provider, code) in [
+            ("check-config", "hree", USAGE),
+            ("run", "hree", USAGE),
+            ("check-config", "away", 0),
+        ] {
+            let mut args: Vec<OsString> = ["outrigger", command, "--provider", provider].map(Into::into).to_vec();
+            args.extend(["--config".into(), file.clone().into()]);
+            args.extend(["--plugin-dir".into(), directory.path().into()]);
+            let ended = dispatch(args, |_| panic!("a host was started"));
+            let (ended, code) = (format!("{ended:?}"), format!("{:?}", ExitCode::from(code)));
+            assert_eq!(ended, code, "{command} --provider {provider}");
         }
     }
 

@@ -2,9 +2,12 @@
 
 use super::Client;
 use super::csr::Issued;
+use super::exec;
 use super::outage::Outage;
 use super::raw::chain;
+use super::trunk::CONNECTIONS;
 use super::trunk::Dial;
+use super::trunk::Pings;
 use super::trunk::Trunks;
 use crate::config::ClusterConfig;
 use crate::config::kubeconfig;
@@ -25,7 +28,6 @@ use kube::Config;
 use kube::client::Body;
 use kube::client::ConfigExt;
 use kube::config::AuthInfo;
-use kube::config::ExecInteractiveMode;
 use kube::config::KubeConfigOptions;
 use kube::config::Kubeconfig;
 use kube::config::KubeconfigError;
@@ -52,8 +54,9 @@ const HEARTBEATS: usize = 32;
 /// Clones share what [`renew`](Self::renew) changes.
 ///
 /// None limits its rate and none retries: the caller decides, and the API server's priority and fairness does the rest.
-/// The protocol is HTTP/1.1, so that a watch occupies a connection and requests under way at one time each have one; but
-/// for [`objects`](Self::objects), whose watches are many.
+/// What is many at a time, pods' statuses, events and [`objects`](Self::objects), shares connections of HTTP/2: where
+/// they meet, what is written and read together takes one wake-up and one TLS record, up to a quarter of what a pod costs. The rest has
+/// HTTP/1.1 and a connection for each request under way, so that a lease whose renewal finds no answer tries another one.
 #[derive(Clone)]
 pub struct Clients {
     /// Lists and watches.
@@ -69,9 +72,20 @@ pub struct Clients {
     /// What pods refer to: ConfigMaps, Secrets, tokens, Services.
     pub objects: Trunks,
     outage: Outage,
+    /// Their credentials, where a program gave those.
+    lent: Option<Lent>,
     server: Uri,
     /// What they were built from. Those that act for a node have the host's.
     origin: Arc<watch::Sender<Config>>,
+}
+
+/// Credentials that a program gave for a time.
+#[derive(Clone)]
+pub(super) struct Lent {
+    /// When others are to be had; `None` if they do not say how long they are good.
+    pub(super) renew_at: Option<jiff::Timestamp>,
+    /// What names the program.
+    config: Config,
 }
 
 impl Clients {
@@ -82,6 +96,14 @@ impl Clients {
 
     /// Goes on with other clients: their credentials, their connections.
     pub(super) fn renew(&self, other: &Self) {
+        self.renew_own(other);
+        if !Arc::ptr_eq(&self.origin, &other.origin) {
+            self.origin.send_replace(other.origin.borrow().clone());
+        }
+    }
+
+    /// The same where nothing has changed but the credentials: those who have their own are not told.
+    pub(super) fn renew_own(&self, other: &Self) {
         self.watch.replace(&other.watch);
         self.status.replace(&other.status);
         self.leases.replace(&other.leases);
@@ -89,9 +111,18 @@ impl Clients {
         self.reviews.replace(&other.reviews);
         self.objects.replace(&other.objects);
         self.outage.renew(&other.outage);
-        if !Arc::ptr_eq(&self.origin, &other.origin) {
-            self.origin.send_replace(other.origin.borrow().clone());
-        }
+    }
+
+    /// What is known of their credentials, where a program gave those.
+    pub(super) fn lent(&self) -> Option<&Lent> {
+        self.lent.as_ref()
+    }
+
+    /// Waits until the API server has refused their credentials.
+    ///
+    /// Cancel safe.
+    pub(super) async fn refused(&self) {
+        self.outage.refused().await;
     }
 
     /// What they are built from, and each change of that.
@@ -142,6 +173,9 @@ pub enum Error {
         "unable to reach the API server through a proxy: proxy-url is not supported; remove it from the kubeconfig"
     )]
     Proxy,
+    /// A kubeconfig that names a program which gives no credentials.
+    #[error("unable to have credentials: {}", chain(.0))]
+    Exec(#[from] exec::Error),
     /// Certificates or credentials that can't be used.
     #[error("unable to build a client from the kubeconfig: {0}; check its certificates and credentials")]
     Build(String),
@@ -158,7 +192,23 @@ impl Error {
 /// # Errors
 /// Faults of the configuration, see [`Error`].
 pub async fn connect(config: &ClusterConfig) -> Result<Clients, Error> {
-    build(load(&config.kubeconfig).await?, None)
+    filled(load(&config.kubeconfig).await?).await
+}
+
+/// Builds clients once more as those were that were lent these credentials, with others of the same program.
+///
+/// # Errors
+/// The program gave none, or none that can be used.
+pub(super) async fn connect_again(lent: &Lent) -> Result<Clients, Error> {
+    filled(lent.config.clone()).await
+}
+
+async fn filled(config: Config) -> Result<Clients, Error> {
+    let mut own = config.clone();
+    let given = exec::fill(&mut own.auth_info).await?;
+    let mut clients = build(own, None)?;
+    clients.lent = given.map(|exec::Given { renew_at }| Lent { renew_at, config });
+    Ok(clients)
 }
 
 /// Builds clients for the API server of `host`, the clients that the host acts with for itself, with a certificate in place of
@@ -178,18 +228,20 @@ pub(super) fn connect_as(identity: Option<&Issued>, host: &Clients) -> Result<Cl
 
 fn build(config: Config, host: Option<&Clients>) -> Result<Clients, Error> {
     let outage = match host {
-        Some(host) => host.outage.clone(),
+        Some(host) => host.outage.of_others(),
         None => Outage::new(client(&config)?),
     };
-    let own = || Ok(client(&config)?.within(&outage));
+    let own = || client(&config).map(|client| client.within(&outage));
+    let joined = || stack(&config, dial(&config, 1, Pings::OF_REQUESTS)?).map(|client| client.within(&outage));
     Ok(Clients {
         watch: own()?,
-        status: own()?,
+        status: joined()?,
         leases: own()?.limited(HEARTBEATS),
-        events: own()?,
+        events: joined()?,
         reviews: own()?,
         objects: trunks(&config, &outage)?,
         outage,
+        lent: None,
         server: config.cluster_url.clone(),
         origin: host.map_or_else(|| Arc::new(watch::Sender::new(config)), |host| host.origin.clone()),
     })
@@ -205,10 +257,6 @@ async fn load(paths: &[PathBuf]) -> Result<Config, Error> {
     }
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let mut config = config.map_err(|error| incomplete(paths, &error))?;
-    if let Some(exec) = &mut config.auth_info.exec {
-        // It has no terminal to ask at, and what it says to one is not for the host's log.
-        exec.interactive_mode = Some(ExecInteractiveMode::Never);
-    }
     if config.proxy_url.take().is_some() {
         tracing::info!("HTTPS_PROXY is not used: the host needs a direct way to the API server");
     }
@@ -266,8 +314,13 @@ fn plain(config: &Config) -> Result<legacy::Client<HttpsConnector<HttpConnector>
         .build(connector))
 }
 
-/// Connections that requests share. kube's connector does not offer HTTP/2.
 fn trunks(config: &Config, outage: &Outage) -> Result<Trunks, Error> {
+    let dial = dial(config, CONNECTIONS, Pings::OF_WATCHES)?;
+    Ok(Trunks::new(&stack(config, dial.clone())?.within(outage), &dial))
+}
+
+/// So many connections that requests share. kube's connector does not offer HTTP/2.
+fn dial(config: &Config, connections: usize, pings: Pings) -> Result<Dial, Error> {
     let plain = plain(config)?;
     let tls = config.rustls_client_config().map_err(Error::build)?;
     let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
@@ -276,8 +329,7 @@ fn trunks(config: &Config, outage: &Outage) -> Result<Trunks, Error> {
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
     let connector = builder.enable_all_versions().wrap_connector(connector());
-    let dial = Dial::new(connector, plain);
-    Ok(Trunks::new(&stack(config, dial.clone())?.within(outage), &dial))
+    Ok(Dial::new(connections, pings, connector, plain))
 }
 
 fn connector() -> HttpConnector {
@@ -383,49 +435,6 @@ mod tests {
         );
         let error = error_of(file(text.as_bytes()).path()).await;
         assert!(error.contains("proxy-url is not supported"), "{error}");
-    }
-
-    const EXEC: &str = "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
-        clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
-        contexts: [{name: c, context: {cluster: c, user: u}}]\n\
-        users:\n- name: u\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: sh\n\
-        \x20     args: [-c, SCRIPT]\n      env: [{name: KEY, value: hunter2}]\n      interactiveMode: IfAvailable\n";
-
-    #[tokio::test]
-    async fn what_a_credential_plugin_was_given_and_printed_is_not_told() {
-        for script in ["echo hunter2; echo hunter2 >&2; exit 3", "echo hunter2", "echo '{}'"] {
-            let error = error_of(file(EXEC.replace("SCRIPT", &format!("{script:?}")).as_bytes()).path()).await;
-            assert!(!error.contains("hunter2"), "{error}");
-            assert!(error.contains("credential") || error.contains("exec-plugin"), "{error}");
-        }
-    }
-
-    #[tokio::test]
-    async fn so_it_is_when_a_token_is_to_be_renewed() {
-        let directory = tempfile::tempdir().unwrap();
-        let once = directory.path().join("once");
-        let script = format!(
-            "if mkdir {once} || [ -e {once}/more ]; then echo '{{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\
-             \"status\":{{\"token\":\"hunter2\",\"expirationTimestamp\":\"2020-01-01T00:00:00Z\"}}}}'; else echo hunter2; exit 3; fi",
-            once = once.display()
-        );
-        std::fs::create_dir(&once).unwrap();
-        std::fs::write(once.join("more"), "").unwrap();
-        let file = file(
-            EXEC.replace("SCRIPT", &serde_json::to_string(&script).unwrap())
-                .as_bytes(),
-        );
-        let config = ClusterConfig {
-            kubeconfig: vec![file.path().to_owned()],
-            ..ClusterConfig::default()
-        };
-        let clients = connect(&config).await.expect("clients");
-        std::fs::remove_file(once.join("more")).unwrap();
-        let request = super::super::raw::get("/version").unwrap();
-        let error = super::super::raw::send(&clients.status, request, Duration::from_secs(10)).await;
-        let error = error.unwrap_err().to_string();
-        assert!(!error.contains("hunter2"), "{error}");
-        assert!(error.contains("failed with exit status: 3"), "{error}");
     }
 
     #[tokio::test]

@@ -1,12 +1,19 @@
-//! Credentials that change on disk: certificates that were rotated, a kubeconfig that was written anew.
+//! Credentials that change: on disk, where certificates were rotated or a kubeconfig was written anew, and with the time,
+//! where a program gives them.
 //!
 //! Tokens in files need nothing of this; kube's layers read them again every minute. What a client was built from is
 //! watched here, and when it has changed, clients are built from it as at start and take over. What can't be used is
 //! reported and changes nothing; so is a kubeconfig that leads to another cluster, where no pod of ours would be known.
 
-use super::{Backoff, Clients, ClusterId, client, identity};
+use super::{
+    Backoff, Clients, ClusterId,
+    client::{self, Lent},
+    identity,
+};
 use crate::config::ClusterConfig;
-use crate::files;
+use crate::{files, suspend};
+use futures::FutureExt;
+use jiff::Timestamp;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
 use std::{
@@ -15,13 +22,17 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Files that belong together are rarely written in one instant.
 const SETTLE: Duration = Duration::from_millis(200);
 const RETRY_BASE: Duration = Duration::from_millis(200);
 const RETRY_CAP: Duration = Duration::from_secs(10);
+/// A program is not run again sooner after it gave credentials, whatever becomes of those, unless they are over before; where it
+/// fails, sooner at first.
+const LEAST_LENT: Duration = Duration::from_secs(60);
+const LENT_RETRY_BASE: Duration = Duration::from_secs(1);
 
 /// Keeps clients in step with the files that they were built from.
 pub struct Credentials {
@@ -31,10 +42,25 @@ pub struct Credentials {
     state: Seen,
     /// Directories that can't be watched, which is said once.
     blind: BTreeSet<PathBuf>,
-    watcher: RecommendedWatcher,
+    watcher: Option<RecommendedWatcher>,
     changes: mpsc::Receiver<()>,
+    /// Without a watcher nobody else has one.
+    _changed: mpsc::Sender<()>,
     /// They have changed again while the last change was looked at.
     again: bool,
+    /// What a program gave.
+    lent: Option<Lent>,
+    /// It is not run again before this.
+    not_before: Instant,
+    lent_backoff: Backoff,
+}
+
+/// Why credentials are looked at.
+enum Cause {
+    /// Files may have changed.
+    Files,
+    /// Those that a program gave are over soon, or were refused.
+    Lent,
 }
 
 /// The cluster that the host works for, once it knows.
@@ -49,13 +75,14 @@ struct Seen {
 
 impl Credentials {
     /// Begins to watch. `None` where there is nothing to: in a cluster, where kube's layers follow the service account's
-    /// files, or on a system that can't tell of changes, which is logged.
+    /// files, or on a system that can't tell of changes, which is logged, and where no program gives credentials.
     pub fn build(config: &ClusterConfig, clients: &Clients, home: &Home) -> Option<Self> {
         if config.kubeconfig.is_empty() {
             return None;
         }
         // One note is enough, whatever has changed.
         let (changed, changes) = mpsc::channel(1);
+        let _changed = changed.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Files are read here, which is an event, too. An error may hide a change.
             if event.map_or(true, |event| files::is_change(&event.kind)) {
@@ -64,7 +91,10 @@ impl Credentials {
         });
         let watcher = watcher
             .inspect_err(|error| tracing::warn!(%error, "unable to watch files, changed credentials need a restart"))
-            .ok()?;
+            .ok();
+        if watcher.is_none() && clients.lent().is_none() {
+            return None;
+        }
         let mut credentials = Self {
             config: config.clone(),
             clients: clients.clone(),
@@ -73,8 +103,13 @@ impl Credentials {
             blind: BTreeSet::new(),
             watcher,
             changes,
+            _changed,
             again: false,
+            lent: None,
+            not_before: Instant::now(),
+            lent_backoff: Backoff::new(LENT_RETRY_BASE, LEAST_LENT),
         };
+        credentials.borrow(clients);
         credentials.watch();
         Some(credentials)
     }
@@ -82,11 +117,12 @@ impl Credentials {
     /// Watches the directories of the files, and of the links that lead to them: a file that is replaced by another one is
     /// no longer what a watch of itself would see.
     fn watch(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
         let files = self.state.files.iter();
         let directories: BTreeSet<PathBuf> = files.flat_map(|file| files::directories(file)).collect();
         for directory in directories {
             // A directory of the same name may be another one now.
-            match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
+            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.blind.remove(&directory)),
                 Err(error) => {
                     if self.blind.insert(directory.clone()) {
@@ -100,16 +136,63 @@ impl Credentials {
 
     /// Runs until shutdown.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        while std::mem::take(&mut self.again)
-            || matches!(shutdown.run_until_cancelled(self.changes.recv()).await, Some(Some(())))
-        {
-            if shutdown.run_until_cancelled(tokio::time::sleep(SETTLE)).await.is_none() {
-                return;
+        let follow = async {
+            loop {
+                match self.next().await {
+                    Cause::Files => {
+                        tokio::time::sleep(SETTLE).await;
+                        // What was noted meanwhile is read now.
+                        let _ = self.changes.try_recv();
+                        self.look().await;
+                    }
+                    Cause::Lent => self.lend().await,
+                }
             }
-            // What was noted meanwhile is read now.
-            let _ = self.changes.try_recv();
-            if shutdown.run_until_cancelled(self.look()).await.is_none() {
-                return;
+        };
+        shutdown.run_until_cancelled(follow).await;
+    }
+
+    async fn next(&mut self) -> Cause {
+        if std::mem::take(&mut self.again) {
+            return Cause::Files;
+        }
+        let over = over(&self.clients, self.lent.as_ref(), self.not_before);
+        tokio::select! {
+            Some(()) = self.changes.recv() => Cause::Files,
+            () = over => Cause::Lent,
+        }
+    }
+
+    /// Remembers what these clients were lent.
+    fn borrow(&mut self, clients: &Clients) {
+        self.lent = clients.lent().cloned();
+        let good_for = self.lent.as_ref().and_then(|lent| lent.renew_at).map(until);
+        let wait = match good_for {
+            // Whoever gives what is over may do so again.
+            Some(Duration::ZERO) => self.lent_backoff.next_delay(),
+            other => {
+                self.lent_backoff.reset();
+                // One that keeps what it gave gives the same again until it is over, and each time with less of it left.
+                other.unwrap_or(LEAST_LENT).clamp(LENT_RETRY_BASE, LEAST_LENT)
+            }
+        };
+        self.not_before = Instant::now() + wait;
+    }
+
+    /// Has the program give others: that of the credentials in use, whatever the files name by now.
+    async fn lend(&mut self) {
+        let Some(lent) = &self.lent else { return };
+        match client::connect_again(lent).await {
+            Ok(clients) => {
+                self.clients.renew_own(&clients);
+                // What was refused is used no more.
+                let _ = self.clients.refused().now_or_never();
+                self.borrow(&clients);
+                tracing::info!("the kubeconfig's credential plugin gave new credentials");
+            }
+            Err(error) => {
+                self.not_before = Instant::now() + self.lent_backoff.next_delay();
+                tracing::warn!(%error, "unable to renew credentials, keeping the old ones until then");
             }
         }
     }
@@ -133,6 +216,7 @@ impl Credentials {
         };
         if self.lead_home(&clients).await {
             self.clients.renew(&clients);
+            self.borrow(&clients);
             tracing::info!("credentials have changed, going on with the new ones");
         }
     }
@@ -145,6 +229,7 @@ impl Credentials {
         };
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
         let mut said = false;
+        let soon = Instant::now() + LEAST_LENT;
         loop {
             let error = match identity::cluster_id(clients, &self.config).await {
                 Ok(there) if there.mark().is_some() && there.mark() == home.mark() => return true,
@@ -166,6 +251,13 @@ impl Credentials {
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next_delay()) => {}
+                () = over(&self.clients, self.lent.as_ref(), self.not_before) => self.lend().await,
+                () = over(clients, clients.lent(), soon) => {
+                    // Those that are to be told apart are over themselves: from the beginning.
+                    self.state.digest = [0; 32];
+                    self.again = true;
+                    return false;
+                }
                 Some(()) = self.changes.recv() => {
                     // Reading a file is noted, too.
                     if Seen::of(&self.config.kubeconfig) != self.state {
@@ -176,6 +268,31 @@ impl Credentials {
             }
         }
     }
+}
+
+/// Waits until credentials that a program gave are over soon or were refused, and it may be run again.
+///
+/// Cancel safe.
+async fn over(clients: &Clients, lent: Option<&Lent>, not_before: Instant) {
+    let Some(lent) = lent else {
+        return std::future::pending().await;
+    };
+    let aged = async {
+        match lent.renew_at {
+            Some(at) => suspend::sleep(until(at)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = aged => {}
+        () = clients.refused() => {}
+    }
+    tokio::time::sleep_until(not_before).await;
+}
+
+/// Nothing of what is past.
+fn until(at: Timestamp) -> Duration {
+    at.duration_since(Timestamp::now()).try_into().unwrap_or_default()
 }
 
 impl Seen {
@@ -204,10 +321,11 @@ impl Seen {
 mod tests {
     use super::*;
     use crate::cluster::raw;
+    use serde_json::json;
     use std::time::Instant;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// A server that answers with the last word of the Authorization header.
+    /// A server that answers with the last word of the Authorization header, and refuses it where it begins with `old`.
     async fn serve(listener: tokio::net::TcpListener) {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -219,7 +337,12 @@ mod tests {
                     let text = String::from_utf8_lossy(&head).to_lowercase();
                     let token = text.split("authorization: bearer ").nth(1).unwrap_or_default();
                     let token = token.split("\r\n").next().unwrap_or_default();
-                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{token}", token.len());
+                    let status = if token.starts_with("old") {
+                        "401 Unauthorized"
+                    } else {
+                        "200 OK"
+                    };
+                    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{token}", token.len());
                     if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;
                     }
@@ -278,6 +401,108 @@ mod tests {
         shutdown.cancel();
         running.await.unwrap();
         server.abort();
+    }
+
+    /// Clients with what a program has given them.
+    struct Lender {
+        clients: Clients,
+        /// Has the kubeconfig and what counts the runs.
+        dir: tempfile::TempDir,
+    }
+
+    impl Lender {
+        fn runs(&self) -> usize {
+            std::fs::read_dir(self.dir.path().join("runs")).unwrap().count()
+        }
+    }
+
+    /// Has a program give `answer`, in which `N` is how often it ran before.
+    async fn lender(answer: &str, home: &Home) -> (Lender, Credentials) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(serve(listener));
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs");
+        std::fs::create_dir(&runs).unwrap();
+        let script = format!(
+            "n=$(ls {0} | wc -l); touch {0}/$n; cat <<EOF\n{{\"status\": {1}}}\nEOF",
+            runs.display(),
+            answer.replace('N', "$n")
+        );
+        let exec = json!({ "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script] });
+        let path = dir.path().join("kubeconfig");
+        std::fs::write(
+            &path,
+            kubeconfig(port, "t").replace("{token: t}", &json!({ "exec": exec }).to_string()),
+        )
+        .unwrap();
+        let config = ClusterConfig {
+            kubeconfig: vec![path],
+            ..ClusterConfig::default()
+        };
+        let clients = client::connect(&config).await.unwrap();
+        let credentials = Credentials::build(&config, &clients, home).unwrap();
+        let lender = Lender { clients, dir };
+        assert_eq!(lender.runs(), 1, "once for all clients");
+        (lender, credentials)
+    }
+
+    #[tokio::test]
+    async fn a_program_that_gives_what_is_nearly_over_is_not_run_all_the_time() {
+        let (began, expires) = (tokio::time::Instant::now(), Timestamp::now() + Duration::from_secs(1));
+        let answer = format!(r#"{{"token": "t", "expirationTimestamp": "{expires}"}}"#);
+        let (_lender, credentials) = lender(&answer, &Home::default()).await;
+        let wait = credentials.not_before - began;
+        assert!(wait >= LENT_RETRY_BASE, "{wait:?}");
+    }
+
+    /// And keeps clients in step with that.
+    async fn lent(answer: &str, home: Home) -> Lender {
+        let (lender, mut credentials) = lender(answer, &home).await;
+        credentials.not_before = tokio::time::Instant::now();
+        tokio::spawn(credentials.run(CancellationToken::new()));
+        lender
+    }
+
+    #[tokio::test]
+    async fn what_a_program_gave_is_renewed_when_it_is_over() {
+        let lender = lent(SHORT, Home::default()).await;
+        uses(&lender.clients, "run-1").await;
+    }
+
+    const SHORT: &str = r#"{"token": "run-N", "expirationTimestamp": "2020-01-01T00:00:00Z"}"#;
+
+    #[tokio::test]
+    async fn a_file_that_is_not_taken_up_holds_up_no_renewal_and_is_not_taken_up_by_it() {
+        let home = Home::default();
+        home.set(ClusterId::Read("home".to_owned())).unwrap();
+        let lender = lent(SHORT, home).await;
+        // Nobody listens there, so it can't be told which cluster it is.
+        let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = elsewhere.local_addr().unwrap().port();
+        drop(elsewhere);
+        std::fs::write(lender.dir.path().join("kubeconfig"), kubeconfig(port, "foreign")).unwrap();
+        let (before, deadline) = (lender.runs(), Instant::now() + Duration::from_secs(60));
+        while lender.runs() < before + 3 {
+            assert!(Instant::now() < deadline, "not renewed any more");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let token = token_in_use(&lender.clients).await;
+        assert!(token.starts_with("run-"), "{token}");
+    }
+
+    #[tokio::test]
+    async fn what_a_program_gave_is_renewed_when_it_is_refused() {
+        let Lender { clients, dir: _dir } =
+            lent(r#"{"token": "$([ N = 0 ] && echo old || echo new)"}"#, Home::default()).await;
+        let refused = raw::send(&clients.status, raw::get("/whoami").unwrap(), Duration::from_secs(10)).await;
+        assert!(matches!(refused, Err(raw::ApiError::Unauthorized(_))), "{refused:?}");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let ask = async || raw::send(&clients.leases, raw::get("/whoami").unwrap(), Duration::from_secs(10)).await;
+        while ask().await.is_err() {
+            assert!(Instant::now() < deadline, "still the old credentials");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn uses(clients: &Clients, token: &str) {

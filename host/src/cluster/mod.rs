@@ -8,6 +8,7 @@ mod client;
 mod credentials;
 pub mod csr;
 pub mod events;
+mod exec;
 mod http;
 pub mod identity;
 mod members;

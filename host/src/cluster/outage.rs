@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep, timeout},
 };
 
@@ -32,7 +32,11 @@ const FRESH: Duration = Duration::from_secs(10);
 
 /// Watches over one API server, for all clients of it. Clones share it.
 #[derive(Clone)]
-pub struct Outage(Arc<Shared>);
+pub struct Outage {
+    shared: Arc<Shared>,
+    /// What it is told of was asked with the host's own credentials.
+    own: bool,
+}
 
 struct Shared {
     probe: Client,
@@ -41,31 +45,48 @@ struct Shared {
     probing: AtomicBool,
     /// When it was last found to be back.
     returned: watch::Sender<Option<Instant>>,
+    /// It has refused somebody's credentials.
+    refused: Notify,
 }
 
 impl Outage {
     /// Looks with this client, which has no outage of its own.
     pub(super) fn new(probe: Client) -> Self {
-        Self(Arc::new(Shared {
-            probe,
-            failures: AtomicU32::new(0),
-            probing: AtomicBool::new(false),
-            returned: watch::Sender::new(None),
-        }))
+        Self {
+            shared: Arc::new(Shared {
+                probe,
+                failures: AtomicU32::new(0),
+                probing: AtomicBool::new(false),
+                returned: watch::Sender::new(None),
+                refused: Notify::new(),
+            }),
+            own: true,
+        }
+    }
+
+    /// The same, for clients with other credentials.
+    pub(super) fn of_others(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            own: false,
+        }
     }
 
     /// Looks with another one's client from now on.
     pub(super) fn renew(&self, other: &Self) {
-        self.0.probe.replace(&other.0.probe);
+        self.shared.probe.replace(&other.shared.probe);
     }
 
     /// Notes what came of a request; `None` is no answer at all.
     pub(super) fn note(&self, answer: Option<StatusCode>) {
-        let shared = &self.0;
+        let shared = &self.shared;
         if answer.is_some_and(is_answer) {
             // Most of the time there is nothing to write.
             if shared.failures.load(Ordering::Relaxed) != 0 {
                 shared.failures.store(0, Ordering::Relaxed);
+            }
+            if self.own && answer == Some(StatusCode::UNAUTHORIZED) {
+                shared.refused.notify_one();
             }
             return;
         }
@@ -78,7 +99,7 @@ impl Outage {
     /// Looks until the server is ready; or, where it answers somebody without being so, no longer: then whoever still fails
     /// has trouble of its own.
     async fn look(self) {
-        let shared = &self.0;
+        let shared = &self.shared;
         let mut away = false;
         let back = loop {
             if self.is_ready().await {
@@ -104,7 +125,7 @@ impl Outage {
         let Ok(request) = Request::get("/readyz").body(Body::empty()) else {
             return false;
         };
-        let answer = timeout(PROBE_TIMEOUT, self.0.probe.send(request)).await;
+        let answer = timeout(PROBE_TIMEOUT, self.shared.probe.send(request)).await;
         matches!(answer, Ok(Ok(answer)) if is_answer(answer.status()))
     }
 
@@ -113,7 +134,7 @@ impl Outage {
     /// Cancel safe.
     pub(super) async fn pause(&self, least: Duration, delay: Duration) {
         let end = Instant::now() + delay.max(least);
-        let mut returned = self.0.returned.subscribe();
+        let mut returned = self.shared.returned.subscribe();
         sleep(least).await;
         let soon = SPREAD.mul_f64(0.1 + 0.9 * fastrand::f64());
         let fresh = returned.borrow_and_update().is_some_and(|at| at.elapsed() < FRESH);
@@ -127,9 +148,16 @@ impl Outage {
         tokio::time::sleep_until(end.min(Instant::now() + soon)).await;
     }
 
+    /// Waits until it has refused the host's own credentials.
+    ///
+    /// Cancel safe.
+    pub(super) async fn refused(&self) {
+        self.shared.refused.notified().await;
+    }
+
     /// To be told of every return from now on.
     pub(super) fn returns(&self) -> Returns {
-        Returns(Some(self.0.returned.subscribe()))
+        Returns(Some(self.shared.returned.subscribe()))
     }
 }
 
@@ -274,6 +302,6 @@ mod tests {
         fail(&client, 1).await;
         status.send_replace(503);
         fail(&client, SUSPICIOUS - 1).await;
-        assert!(!outage.0.probing.load(Ordering::Relaxed));
+        assert!(!outage.shared.probing.load(Ordering::Relaxed));
     }
 }

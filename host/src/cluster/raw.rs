@@ -237,7 +237,7 @@ pub fn with_query(path: &str, query: &[(&str, &str)]) -> String {
 /// Sends a request and reads the whole answer.
 ///
 /// # Errors
-/// Every class of [`ApiError`]; nothing is retried here. Dropping the future closes the connection: whether the server
+/// Every class of [`ApiError`]; nothing is retried here. Dropping the future closes the connection, or its stream of a shared one: whether the server
 /// acted on the request is then unknown. The time that a [limited](super::Clients) client makes it wait counts.
 pub async fn send(client: &Client, request: Request<Vec<u8>>, timeout: Duration) -> Result<Reply, ApiError> {
     let exchange = async {

@@ -1,4 +1,4 @@
-//! A few connections for many watches.
+//! A few connections for many watches, and one for many requests.
 //!
 //! A watch of one object is mostly silence, and over HTTP/1.1 it occupies a connection. Here many share one as streams
 //! of HTTP/2 (RFC 9113). How many at a time is the server's choice; 100 is the least that the RFC recommends (6.5.2), and
@@ -36,7 +36,7 @@ use std::{
 use tower::{BoxError, Service, ServiceExt};
 
 /// Connections, the one for requests among them.
-const CONNECTIONS: usize = 64;
+pub(super) const CONNECTIONS: usize = 64;
 /// Streams on a connection.
 const STREAMS: u16 = 100;
 /// Watches where each has a connection of its own: the rest is left to requests.
@@ -45,11 +45,28 @@ const PLAIN_WATCHES: usize = 32;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// A server that spoke only HTTP/1.1 is tried again after this long.
 const PLAIN_FOR: Duration = Duration::from_secs(600);
-/// What travels on a connection from which nothing has come for so long fails: the server is asked for a sign of life (RFC 9113,
-/// 6.7), and has so long to give it. As Go's clients of Kubernetes do it. A peer that has vanished is found out below, by TCP;
-/// this is for one that stands between, and acknowledges.
-const PING_AFTER: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// When what travels on a connection fails. A peer that has vanished is found out below, by TCP; this is for one that stands
+/// between, and acknowledges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pings {
+    /// When nothing has come for so long, the server is asked for a sign of life (RFC 9113, 6.7).
+    after: Duration,
+    /// And has so long to give it.
+    timeout: Duration,
+}
+
+impl Pings {
+    /// As Go's clients of Kubernetes have them.
+    pub(super) const OF_WATCHES: Self = Self {
+        after: Duration::from_secs(30),
+        timeout: Duration::from_secs(15),
+    };
+    /// Where an answer is due at once. A request that is given up would otherwise be repeated on the connection that failed it.
+    pub(super) const OF_REQUESTS: Self = Self {
+        after: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
+    };
+}
 /// A stream holds at most so much that was not read yet; a larger object arrives in several turns.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -189,13 +206,9 @@ impl Protocol {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn set(&self, protocol: u8) {
-        if self.0.swap(protocol, Ordering::Relaxed) != protocol && protocol == PLAIN {
-            tracing::info!(
-                watches = PLAIN_WATCHES,
-                "the API server speaks only HTTP/1.1: each watch of a ConfigMap or Secret has a connection of its own"
-            );
-        }
+    /// Whether that is news.
+    fn set(&self, protocol: u8) -> bool {
+        self.0.swap(protocol, Ordering::Relaxed) != protocol
     }
 }
 
@@ -210,6 +223,7 @@ struct Dialled {
     /// For a server that speaks only HTTP/1.1.
     plain: legacy::Client<HttpsConnector<HttpConnector>, Body>,
     lines: Box<[Mutex<State>]>,
+    pings: Pings,
     protocol: Arc<Protocol>,
 }
 
@@ -233,8 +247,10 @@ enum Line {
 }
 
 impl Dial {
-    /// `connector` offers both protocols, `plain` uses only the older one.
+    /// So many connections. `connector` offers both protocols, `plain` uses only the older one.
     pub(super) fn new(
+        connections: usize,
+        pings: Pings,
         connector: HttpsConnector<HttpConnector>,
         plain: legacy::Client<HttpsConnector<HttpConnector>, Body>,
     ) -> Self {
@@ -242,7 +258,8 @@ impl Dial {
             shared: Arc::new(Dialled {
                 connector,
                 plain,
-                lines: (0..CONNECTIONS).map(|_| Mutex::new(State::Closed)).collect(),
+                lines: (0..connections).map(|_| Mutex::new(State::Closed)).collect(),
+                pings,
                 protocol: Arc::default(),
             }),
         }
@@ -257,17 +274,26 @@ impl Dialled {
         }
     }
 
-    async fn send(&self, trunk: Trunk, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
-        match self.line(trunk, request.uri()).await? {
-            Line::Shared(mut line) => {
-                line.ready().await?;
-                let answer = line.send_request(request).await?;
-                Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+    async fn send(&self, trunk: Trunk, mut request: Request<Body>) -> Result<Response<Answer>, BoxError> {
+        let mut again = true;
+        loop {
+            let mut line = match self.line(trunk, request.uri()).await? {
+                Line::Shared(line) => line,
+                Line::Plain(_) => {
+                    let answer = self.plain.request(request).await?;
+                    return Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()));
+                }
+            };
+            let mut unsent = match line.try_send_request(request).await {
+                Ok(answer) => return Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync())),
+                Err(unsent) => unsent,
+            };
+            // The server has closed the connection in order, as one does that ends, and this has not gone out on it.
+            match unsent.take_message() {
+                Some(message) if std::mem::take(&mut again) => request = message,
+                _ => return Err(unsent.into_error().into()),
             }
-            Line::Plain(_) => {
-                let answer = self.plain.request(request).await?;
-                Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
-            }
+            self.hang_up(trunk);
         }
     }
 
@@ -295,18 +321,25 @@ impl Dialled {
     }
 
     fn open(&self, uri: Uri) -> impl Future<Output = Result<Line, Arc<str>>> + Send + 'static {
-        let (connector, protocol) = (self.connector.clone(), self.protocol.clone());
+        let (connector, pings, protocol) = (self.connector.clone(), self.pings, self.protocol.clone());
+        let for_watches = self.lines.len() > 1;
         async move {
-            let opened = tokio::time::timeout(DIAL_TIMEOUT, open(connector, uri)).await;
+            let opened = tokio::time::timeout(DIAL_TIMEOUT, open(connector, uri, pings)).await;
             let line = match opened {
                 Ok(Ok(line)) => line,
                 Ok(Err(error)) => return Err(super::raw::chain(error.as_ref()).into()),
                 Err(_) => return Err(format!("no connection within {DIAL_TIMEOUT:?}").into()),
             };
-            protocol.set(match line {
+            let found = match line {
                 Line::Shared(_) => SHARED,
                 Line::Plain(_) => PLAIN,
-            });
+            };
+            if protocol.set(found) && found == PLAIN && for_watches {
+                tracing::info!(
+                    watches = PLAIN_WATCHES,
+                    "the API server speaks only HTTP/1.1: each watch of a ConfigMap or Secret has a connection of its own"
+                );
+            }
             Ok(line)
         }
     }
@@ -321,7 +354,7 @@ impl Line {
     }
 }
 
-async fn open(connector: HttpsConnector<HttpConnector>, uri: Uri) -> Result<Line, BoxError> {
+async fn open(connector: HttpsConnector<HttpConnector>, uri: Uri, pings: Pings) -> Result<Line, BoxError> {
     let io = connector.oneshot(uri).await?;
     if !io.connected().is_negotiated_h2() {
         return Ok(Line::Plain(Instant::now()));
@@ -330,8 +363,8 @@ async fn open(connector: HttpsConnector<HttpConnector>, uri: Uri) -> Result<Line
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_interval(pings.after)
+        .keep_alive_timeout(pings.timeout)
         .handshake(io)
         .await?;
     tokio::spawn(async move {

@@ -167,11 +167,15 @@ impl futures::Stream for Guarded {
 }
 
 async fn trunks(server: &Server) -> Trunks {
+    clients(server).await.objects
+}
+
+async fn clients(server: &Server) -> crate::cluster::Clients {
     let config = ClusterConfig {
         kubeconfig: vec![server.kubeconfig.path().to_owned()],
         ..ClusterConfig::default()
     };
-    client::connect(&config).await.unwrap().objects
+    client::connect(&config).await.unwrap()
 }
 
 /// Opens a watch and waits for its first bytes.
@@ -269,10 +273,46 @@ async fn a_connection_without_a_sign_of_life_is_given_up() {
     let unanswered = request.await.unwrap();
     assert!(matches!(unanswered, Err(ApiError::Transport(_))), "{unanswered:?}");
     let took = began.elapsed();
-    assert!(took <= PING_AFTER + PING_TIMEOUT + Duration::from_secs(1), "{took:?}");
+    let Pings { after, timeout } = Pings::OF_WATCHES;
+    assert!(took <= after + timeout + Duration::from_secs(1), "{took:?}");
     tokio::time::resume();
     watch(&place).await.unwrap();
     raw::send(&trunks.requests, ask(), patience).await.unwrap();
+}
+
+#[tokio::test]
+async fn writes_share_a_connection_and_another_one_soon_after_that_freezes() {
+    let server = serve(&["h2", "http/1.1"]).await;
+    let status = clients(&server).await.status;
+    let patience = Duration::from_secs(3600);
+    let write = || {
+        raw::send(
+            &status,
+            raw::patch("/pod", raw::Patch::Merge, b"{}".to_vec()).unwrap(),
+            patience,
+        )
+    };
+    let answers = join_all((0..50).map(|_| write())).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(server.seen.connections(), 1);
+    server.seen.freeze();
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let unanswered = write().await;
+    assert!(matches!(unanswered, Err(ApiError::Transport(_))), "{unanswered:?}");
+    let (Pings { after, timeout }, took) = (Pings::OF_REQUESTS, began.elapsed());
+    assert!(took <= after + timeout + Duration::from_secs(1), "{took:?}");
+    tokio::time::resume();
+    write().await.unwrap();
+}
+
+#[tokio::test]
+async fn writes_find_their_way_over_http_1() {
+    let server = serve(&["http/1.1"]).await;
+    let status = clients(&server).await.status;
+    let write = || raw::send(&status, raw::get("/pod").unwrap(), Duration::from_secs(20));
+    let answers = join_all((0..10).map(|_| write())).await;
+    assert!(answers.iter().all(Result::is_ok));
 }
 
 #[tokio::test]

@@ -133,6 +133,13 @@ impl Resolver<'_> {
         let no_verify_clients = self.overlay.no_verify_clients.clone();
         let verify_clients = no_verify_clients.map(|given| given.map(|no| !no));
         let cert_directory = file.cert_directory.map(|path| self.path(&path));
+        if cert_directory.is_some() && (self.written("kubelet.certFile") || self.written("kubelet.keyFile")) {
+            self.fault_of(
+                "kubelet.certDirectory",
+                "nothing is kept there where a certificate is read from certFile and keyFile; leave one of both out"
+                    .to_owned(),
+            );
+        }
         let resolv_conf = self.readable("kubelet.resolvConf", file.resolv_conf, Holds::Text);
         KubeletConfig {
             listen: self.value("kubelet.listen", file.listen, default.listen),

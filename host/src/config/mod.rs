@@ -64,6 +64,7 @@ pub use overlay::Flags;
 pub use overlay::Overlay;
 pub use position::Position;
 pub use position::SectionPositions;
+pub use providers::plugin_of;
 pub use resolve::Resolved;
 pub use resolve::examine;
 pub use resolve::load;

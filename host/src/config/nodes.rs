@@ -50,7 +50,7 @@ struct Taken {
 }
 
 impl Resolver<'_> {
-    /// All nodes of the file, each with the index of its entry. Where they share a port, theirs are not looked at.
+    /// All nodes of the file, each with the index of its entry. Where they share a port, none has one of its own.
     pub(super) fn nodes(
         &mut self,
         entries: file::Items<file::Node>,
@@ -160,6 +160,10 @@ impl Resolver<'_> {
     fn ports(&mut self, at: &str, entry: &file::Node, taken: &Taken) -> Vec<u16> {
         let count = entry.count.unwrap_or(1);
         let base = entry.port.unwrap_or(NodeConfig::DEFAULT_PORT);
+        if taken.shares_port && entry.port.is_some_and(|port| port != 0) {
+            let message = "all nodes are on kubelet.sharedListener, where this does nothing; leave one of both out";
+            self.fault(&format!("{at}.port"), message.to_owned());
+        }
         if base == 0 || taken.shares_port {
             return vec![0; usize::from(count)];
         }

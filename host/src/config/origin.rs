@@ -34,7 +34,7 @@ impl fmt::Display for Origin {
 
 impl Origin {
     /// How a fault names the place that a flag or variable is; `None` for the file, which has lines, and defaults.
-    pub(super) fn outside_the_file(&self) -> Option<&'static str> {
+    pub fn outside_the_file(&self) -> Option<&'static str> {
         match self {
             Self::Flag(name) | Self::Env(name) => Some(name),
             Self::File { .. } | Self::Default => None,

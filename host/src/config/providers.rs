@@ -182,7 +182,7 @@ fn source_of(origin: &Origin) -> &'static str {
 }
 
 /// The plugin whose file this is by its name.
-fn plugin_of(path: &Path) -> Option<String> {
+pub fn plugin_of(path: &Path) -> Option<String> {
     let name = path
         .file_name()?
         .to_str()?

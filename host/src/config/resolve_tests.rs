@@ -410,8 +410,11 @@ fn nodes_that_share_a_port_need_none_of_their_own() {
     let faults = with_file(&alone, Flags::default(), &[]).1.unwrap_err();
     assert_eq!(faults.list().len(), 2, "{faults:?}");
     let sharing = format!("{alone}kubelet: {{sharedListener: 10250}}\n");
-    assert_eq!(
-        with_file(&sharing, Flags::default(), &[]).1.unwrap().config.nodes.len(),
-        5
-    );
+    let faults = with_file(&sharing, Flags::default(), &[]).1.unwrap_err();
+    assert_eq!(faults.list().len(), 1, "{faults:?}");
+    assert_eq!(faults.list()[0].path, "nodes[2].port");
+    // What the effective configuration says of them.
+    let any = sharing.replace("65535", "0");
+    let config = with_file(&any, Flags::default(), &[]).1.unwrap().config;
+    assert_eq!(config.nodes.iter().map(|node| node.port).collect::<Vec<_>>(), [0; 5]);
 }

@@ -38,6 +38,9 @@ pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) shape: Shape,
     pub(super) required: bool,
+    /// What to write for none, where that is another thing than to leave the field out: then a field with nothing behind it
+    /// may be meant either way.
+    pub(super) none: Option<&'static str>,
 }
 
 const fn required(name: &'static str, shape: Shape) -> Field {
@@ -45,6 +48,7 @@ const fn required(name: &'static str, shape: Shape) -> Field {
         name,
         shape,
         required: true,
+        none: None,
     }
 }
 
@@ -53,6 +57,16 @@ const fn optional(name: &'static str, shape: Shape) -> Field {
         name,
         shape,
         required: false,
+        none: None,
+    }
+}
+
+const fn explicit(name: &'static str, shape: Shape, none: &'static str) -> Field {
+    Field {
+        name,
+        shape,
+        required: false,
+        none: Some(none),
     }
 }
 
@@ -95,9 +109,17 @@ const LOG: Shape = Shape::Fields(&[
 pub(super) const LOG_FORMATS: &[&str] = &["text", "json"];
 
 const PLUGINS: Shape = Shape::Fields(&[
-    optional("directories", Shape::List(&PATH)),
+    explicit(
+        "directories",
+        Shape::List(&PATH),
+        "write [] to search none, or leave the field out for the default ones",
+    ),
     optional("load", Shape::OneOf(&["memory", "path"])),
-    optional("allow", Shape::List(&ALLOWED)),
+    explicit(
+        "allow",
+        Shape::List(&ALLOWED),
+        "write [] to allow no plugin, or leave the field out to allow every one",
+    ),
 ]);
 
 const ALLOWED: Shape = Shape::Fields(&[required("name", PLUGIN_NAME), required("sha256", SHA256)]);
@@ -235,14 +257,39 @@ impl Shape {
 
 #[cfg(test)]
 impl Shape {
-    /// The names of all fields in the whole format.
-    pub(super) fn all_names(&self) -> Vec<&'static str> {
+    /// The paths of all fields in the whole format: `nodes[].port`.
+    pub(super) fn all_paths(&self, path: &str) -> Vec<String> {
         match self {
-            Self::List(item) => item.all_names(),
-            Self::Fields(fields) => fields
-                .iter()
-                .flat_map(|field| std::iter::once(field.name).chain(field.shape.all_names()))
-                .collect(),
+            Self::List(item) => item.all_paths(&format!("{path}[]")),
+            Self::Fields(fields) => {
+                let below = fields.iter().flat_map(|field| {
+                    let path = super::tree::field_path(path, field.name);
+                    let below = field.shape.all_paths(&path);
+                    std::iter::once(path).chain(below)
+                });
+                below.collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The paths of all fields that are written in `node`, be they known or not.
+    pub(super) fn paths_in(&self, node: &super::tree::Node, path: &str) -> Vec<String> {
+        use super::tree::Value;
+        match (self, &node.value) {
+            (Self::List(item), Value::List(nodes)) => {
+                let below = nodes.iter().flat_map(|node| item.paths_in(node, &format!("{path}[]")));
+                below.collect()
+            }
+            (Self::Fields(fields), Value::Map(entries)) => {
+                let below = entries.iter().flat_map(|entry| {
+                    let path = super::tree::field_path(path, &entry.key);
+                    let field = fields.iter().find(|field| field.name == entry.key);
+                    let below = field.map(|field| field.shape.paths_in(&entry.node, &path));
+                    std::iter::once(path).chain(below.unwrap_or_default())
+                });
+                below.collect()
+            }
             _ => Vec::new(),
         }
     }

@@ -25,7 +25,8 @@ pub struct HostConfig {
     pub kubelet: KubeletConfig,
     /// What happens to the Node objects when the host ends.
     pub on_shutdown: OnShutdown,
-    /// How long calls in flight and last status writes may take when the host ends.
+    /// How long the end may take in all: half of it for calls in flight and last status writes, a quarter for nodes and leases, and
+    /// for providers what is left.
     pub shutdown_timeout: Duration,
     /// The sweep of what is ours in a backend and gone from the API.
     pub orphans: OrphanConfig,

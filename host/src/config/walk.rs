@@ -125,7 +125,10 @@ fn fields(node: &Node, entries: &[Entry], known: &[Field], path: &str, faults: &
             faults.add(entry.at, &path, format!("unknown field{hint}"));
             continue;
         };
-        if let Some(value) = fitting(&entry.node, &field.shape, &path, faults) {
+        if let (Some(none), Value::Null) = (field.none, &entry.node.value) {
+            let expected = field.shape.expected();
+            faults.add(entry.at, &path, format!("expected {expected}, found nothing; {none}"));
+        } else if let Some(value) = fitting(&entry.node, &field.shape, &path, faults) {
             map.insert(field.name.into(), value);
         }
     }

@@ -43,7 +43,7 @@ impl Calls {
         let (sender, receiver) = oneshot::channel();
         let mut shard = self.shard(call);
         // Under the shard's lock: `close` sets the flag first and then empties each shard, so that it misses nobody.
-        if self.closed.load(Ordering::SeqCst) {
+        if self.is_closed() {
             return None;
         }
         shard.insert(call, sender);
@@ -67,16 +67,20 @@ impl Calls {
         self.take(call).is_some()
     }
 
-    /// Fails every waiting call and lets no new one begin.
-    pub fn close(&self, error: &ProviderError) {
+    /// Lets no new call begin; returns those that were waiting, for their caller to fail.
+    pub fn close(&self) -> Abandoned {
         self.closed.store(true, Ordering::SeqCst);
+        let mut abandoned = HashMap::new();
         for index in 0..SHARDS {
-            let taken = std::mem::take(&mut *self.shard(index));
-            self.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
-            for sender in taken.into_values() {
-                drop(sender.send(Err(error.clone())));
-            }
+            abandoned.extend(std::mem::take(&mut *self.shard(index)));
         }
+        self.waiting.fetch_sub(abandoned.len(), Ordering::Relaxed);
+        Abandoned(abandoned)
+    }
+
+    /// Whether the instance has been given up.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Calls that wait now.
@@ -100,6 +104,25 @@ impl Calls {
     fn shard(&self, call: u64) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Outcome>>> {
         let index = usize::try_from(call % SHARDS).unwrap_or_default();
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls of an instance that was given up. Dropped, they fail as well, but without the reason.
+#[must_use = "whoever waits should hear why"]
+pub struct Abandoned(HashMap<u64, oneshot::Sender<Outcome>>);
+
+impl Abandoned {
+    /// Their numbers.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.0.keys().copied()
+    }
+
+    /// Fails them all.
+    pub fn fail(self, error: &ProviderError) {
+        for sender in self.0.into_values() {
+            // The caller may have gone: then nobody wants it.
+            drop(sender.send(Err(error.clone())));
+        }
     }
 }
 
@@ -147,8 +170,17 @@ mod tests {
     #[test]
     fn closing_fails_the_waiting_and_refuses_the_next() {
         let calls = Calls::default();
-        let mut waiting: Vec<_> = (0..100).map(|_| calls.begin().unwrap().1).collect();
-        calls.close(&ProviderError::unavailable("gone"));
+        let (mut numbers, mut waiting): (Vec<_>, Vec<_>) = (0..100).map(|_| calls.begin().unwrap()).unzip();
+        let abandoned = calls.close();
+        let mut told: Vec<_> = abandoned.numbers().collect();
+        told.sort_unstable();
+        numbers.sort_unstable();
+        assert_eq!(told, numbers);
+        assert!(
+            waiting.iter_mut().all(|call| call.try_recv().is_err()),
+            "first they are named"
+        );
+        abandoned.fail(&ProviderError::unavailable("gone"));
         for call in &mut waiting {
             assert_eq!(call.try_recv().unwrap().unwrap_err().message, "gone");
         }

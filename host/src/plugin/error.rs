@@ -126,7 +126,7 @@ fn joined(faults: &[Fault]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartFault {
     /// The plugin made no instance.
-    #[error("the plugin made no instance (see its log lines above); look for exhausted threads or memory")]
+    #[error("the plugin made no instance (see its log lines above); look for exhausted threads, open files or memory")]
     NoInstance,
     /// The start did not end.
     #[error("it did not start within {0:?}; look at the plugin's log lines and at its backend")]
@@ -156,6 +156,14 @@ impl StartFault {
         match self {
             Self::Refused(error) => &error.detail,
             _ => "",
+        }
+    }
+
+    /// How long the plugin asks for no other attempt; mostly not at all.
+    pub fn asked(&self) -> Duration {
+        match self {
+            Self::Refused(error) => error.code.retry_after().unwrap_or_default(),
+            _ => Duration::ZERO,
         }
     }
 

@@ -7,6 +7,7 @@ use super::load::Fault;
 use super::verify::PluginFile;
 use crate::config::Sha256Digest;
 use outrigger_plugin::PluginInfo;
+use outrigger_wire::ABI_MINOR;
 use outrigger_wire::CapabilityEntry;
 use outrigger_wire::PluginRef;
 use outrigger_wire::PrefixRef;
@@ -20,9 +21,6 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
-
-/// Minor version of every capability table in this host.
-const CAPABILITY_MINOR: u32 = 0;
 
 /// A plugin's code in this process. Lives as long as the process.
 pub struct Image {
@@ -136,7 +134,7 @@ impl Image {
 #[allow(unsafe_code)]
 fn table<T: PrefixRefTrait + StableAbiTrait>(entry: CapabilityEntry) -> Result<T, String> {
     let host = Side {
-        minor: CAPABILITY_MINOR,
+        minor: ABI_MINOR,
         layout: T::LAYOUT,
     };
     let plugin = Side {

@@ -27,7 +27,8 @@ use tokio::time::Instant;
 /// An operation of the plugin's root table, or of a capability without streams.
 pub type Operation = for<'a> extern "C" fn(u64, CallHeader, RSlice<'a, u8>) -> u32;
 
-/// An instance of a plugin. It is released when it is given up, at the latest when it is dropped.
+/// An instance of a plugin. It is released when it is given up, at the latest when it is dropped; what it logs is heard
+/// until it has been released.
 pub struct Instance {
     /// The code that it runs.
     pub image: &'static Image,
@@ -166,6 +167,10 @@ impl Instance {
                 _ => gone(),
             });
         }
+        if self.end.calls.is_closed() {
+            // Given up meanwhile: the plugin may not have known its number yet when all were cancelled.
+            self.cancel(call);
+        }
         Ok(Waiting {
             instance: self.clone(),
             call,
@@ -203,29 +208,42 @@ impl Instance {
         silence.pings
     }
 
-    /// Fails its calls, hears nothing more of it, and lets the plugin release it.
+    /// Ends its calls, hears nothing more of it but its log, and lets the plugin release it.
     pub fn give_up(&self, error: &ProviderError) {
-        self.end.hang_up();
-        self.end.calls.close(error);
+        self.end.quieten();
+        let abandoned = self.end.calls.close();
+        // In the plugin first: whoever waits lets go of its streams, which must not pass for the end of an input.
+        abandoned.numbers().for_each(|call| self.cancel(call));
+        abandoned.fail(error);
         self.release();
+    }
+
+    fn cancel(&self, call: u64) {
+        // Unknown to the plugin means that it ends just now: the completion finds nobody.
+        let _ = (self.image.root.cancel())(self.handle, call);
     }
 
     fn release(&self) {
         if self.released.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (release, handle) = (self.image.root.release(), self.handle);
+        let (release, handle, end) = (self.image.root.release(), self.handle, self.end.clone());
         // The provider's own drop runs in there and may block for ever: no thread of the host waits for it.
         let thread = thread::Builder::new().name("plugin-release".to_owned());
-        if let Err(error) = thread.spawn(move || release(handle)) {
+        let released = move || {
+            release(handle);
+            end.hang_up();
+        };
+        if let Err(error) = thread.spawn(released) {
             tracing::warn!(provider = %self.end.provider, %error, "unable to release an instance: it stays in memory");
+            self.end.hang_up();
         }
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.end.hang_up();
+        self.end.quieten();
         self.release();
     }
 }
@@ -251,8 +269,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if self.instance.end.calls.forget(self.call) {
-            // Unknown to the plugin means that it ends just now: the completion finds nobody.
-            let _ = (self.instance.image.root.cancel())(self.instance.handle, self.call);
+            self.instance.cancel(self.call);
         }
     }
 }
@@ -265,3 +282,7 @@ fn header(call: u64, limit: Duration) -> CallHeader {
     };
     CallHeader { call, timeout_ms }
 }
+
+#[cfg(test)]
+#[path = "instance_tests.rs"]
+mod tests;

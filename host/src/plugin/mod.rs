@@ -49,6 +49,6 @@ pub use session::Session;
 pub use session::SessionEnd;
 pub use session::Stream;
 pub use stream::LogStream;
-pub use supervise::State;
+pub use supervise::{MOST_ASKED_FOR, State};
 pub use tuning::Tuning;
 pub use verify::Fault as FileFault;

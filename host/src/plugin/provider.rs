@@ -48,7 +48,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -229,25 +228,26 @@ impl Provider {
 
     /// Tells the plugin that the host is about to shut down; [`shutdown`](Self::shutdown) follows.
     pub fn announce_shutdown(&self) {
-        if let Some(instance) = self.supervised.present() {
-            instance.end.shutting_down.store(true, Ordering::Relaxed);
-        }
+        self.supervised.announce_shutdown();
     }
 
-    /// Lets the plugin flush what it must, waits for the last log lines, and stops for good. Pods stay.
+    /// Lets the plugin flush what it must, waits for the last log lines, and stops for good, all within `timeout`. Pods stay.
     pub async fn shutdown(&self, timeout: Duration) -> Result<()> {
+        self.supervised.announce_shutdown();
         let Some(instance) = self.supervised.stop() else {
             return Ok(());
         };
-        instance.end.shutting_down.store(true, Ordering::Relaxed);
-        let outcome = match instance.call(instance.image.root.shutdown(), EMPTY, timeout).await {
+        let reserve = LAST_WORDS.min(timeout / 4);
+        let limit = timeout.saturating_sub(2 * reserve);
+        let outcome = match instance.call(instance.image.root.shutdown(), EMPTY, limit).await {
             Ok(ended) => ended.into_outcome().map(drop),
             Err(error) => Err(error),
         };
         instance.give_up(&ProviderError::unavailable("the provider was shut down"));
-        let limit = timeout.min(Duration::from_secs(1));
+        // How it is dropped belongs into the log as well. One that hangs there has had its time.
+        let _ = tokio::time::timeout(reserve, instance.end.silent()).await;
         // A failure to run the closure means that the runtime ends: then there is no log to wait for either.
-        let _ = tokio::task::spawn_blocking(move || super::forward::flush(limit)).await;
+        let _ = tokio::task::spawn_blocking(move || super::forward::flush(reserve)).await;
         outcome
     }
 
@@ -360,6 +360,8 @@ impl Drop for Provider {
     }
 }
 
+/// For what an instance still logs when it ends, twice: while it is released, and on the way to the log.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Body of operations without arguments.
 const EMPTY: &[u8] = b"{}";
 

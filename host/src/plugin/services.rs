@@ -6,6 +6,7 @@
 use super::calls;
 use super::calls::Calls;
 use super::forward;
+use super::forward::Loss;
 use arc_swap::ArcSwap;
 use outrigger_plugin::ErrorCode;
 use outrigger_plugin::Event;
@@ -25,6 +26,7 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use tokio::sync::Notify;
 
 /// Takes what plugins push. Called on plugins' threads: it must not block.
 pub trait Sink: Send + Sync + 'static {
@@ -46,8 +48,12 @@ pub struct HostEnd {
     pub sink: Arc<dyn Sink>,
     /// Its waiting calls.
     pub calls: Calls,
-    /// Whether the host has begun to end.
-    pub shutting_down: AtomicBool,
+    /// Whether the host has begun to end: the provider's, for all of its instances.
+    pub shutting_down: Arc<AtomicBool>,
+    /// Set once the instance has been given up: of what it says only its log is heard.
+    quiet: AtomicBool,
+    /// Once nothing more is heard of it.
+    hung_up: Notify,
     /// Told the message of each panic of the plugin.
     pub on_panic: Box<dyn Fn(&str) + Send + Sync>,
     /// Its handle in the table of hosts.
@@ -78,6 +84,8 @@ pub struct Dropped {
     pub panics: u64,
     /// Log records for which the queue had no room.
     pub logs: u64,
+    /// Log records that were too large.
+    pub large_logs: u64,
 }
 
 /// What was dropped at the boundary so far.
@@ -87,19 +95,27 @@ pub fn dropped() -> Dropped {
         unawaited: UNAWAITED.load(Ordering::Relaxed),
         malformed: MALFORMED.load(Ordering::Relaxed),
         panics: PANICS.load(Ordering::Relaxed),
-        logs: forward::dropped(),
+        logs: forward::dropped(Loss::Full),
+        large_logs: forward::dropped(Loss::TooLarge),
     }
 }
 
 impl HostEnd {
     /// An end that an instance can reach by its [`handle`](Self::handle) until [`hang_up`](Self::hang_up).
-    pub fn new(provider: Arc<str>, sink: Arc<dyn Sink>, on_panic: Box<dyn Fn(&str) + Send + Sync>) -> Arc<Self> {
+    pub fn new(
+        provider: Arc<str>,
+        sink: Arc<dyn Sink>,
+        shutting_down: Arc<AtomicBool>,
+        on_panic: Box<dyn Fn(&str) + Send + Sync>,
+    ) -> Arc<Self> {
         let handle = NEXT_HOST.fetch_add(1, Ordering::Relaxed);
         let end = Arc::new(Self {
             provider,
             sink,
             calls: Calls::default(),
-            shutting_down: AtomicBool::new(false),
+            shutting_down,
+            quiet: AtomicBool::new(false),
+            hung_up: Notify::new(),
             on_panic,
             handle,
         });
@@ -117,6 +133,11 @@ impl HostEnd {
         self.handle
     }
 
+    /// Nothing that the instance says is heard any more but what it logs: how it ends belongs there.
+    pub fn quieten(&self) {
+        self.quiet.store(true, Ordering::SeqCst);
+    }
+
     /// Nothing that the instance says is heard any more.
     pub fn hang_up(&self) {
         ENDS.rcu(|ends| {
@@ -124,6 +145,12 @@ impl HostEnd {
             ends.remove(&self.handle);
             ends
         });
+        self.hung_up.notify_one();
+    }
+
+    /// Waits until nothing more is heard of the instance. For one caller.
+    pub async fn silent(&self) {
+        self.hung_up.notified().await;
     }
 }
 
@@ -147,11 +174,16 @@ pub fn table() -> HostServicesRef {
     HostServicesRef(TABLE.static_as_prefix())
 }
 
-/// Runs `f` for the owner of a handle; `otherwise` when there is none, or when `f` panics.
+/// Runs `f` for the owner of a handle; `otherwise` when there is none, when it has given the instance up, or when `f` panics.
 fn with<T>(host: u64, otherwise: T, f: impl FnOnce(&HostEnd) -> T) -> T {
+    with_whom(host, |end| !end.quiet.load(Ordering::SeqCst), otherwise, f)
+}
+
+/// The same for owners that listen.
+fn with_whom<T>(host: u64, listens: fn(&HostEnd) -> bool, otherwise: T, f: impl FnOnce(&HostEnd) -> T) -> T {
     let result = catch_unwind(AssertUnwindSafe(|| {
         let end = ENDS.load().get(&host).and_then(Weak::upgrade);
-        end.map(|end| f(&end))
+        end.filter(|end| listens(end)).map(|end| f(&end))
     }));
     match result {
         Ok(Some(value)) => value,
@@ -188,9 +220,13 @@ extern "C" fn complete(host: u64, call: u64, code: u32, retry_after_ms: u64, bod
 }
 
 extern "C" fn log(host: u64, level: u32, record: RSlice<'_, u8>) -> u32 {
-    with(host, 1, |end| {
-        u32::from(!forward::push(&end.provider, level, record.as_slice()))
-    })
+    // Of an instance that was given up as well, until it has been released.
+    with_whom(
+        host,
+        |_| true,
+        1,
+        |end| u32::from(!forward::push(&end.provider, level, record.as_slice())),
+    )
 }
 
 extern "C" fn metric(host: u64, sample: RSlice<'_, u8>) {
@@ -262,7 +298,12 @@ mod tests {
     fn end(sink: &Arc<Touchy>, panics: &Arc<Mutex<Vec<String>>>) -> Arc<HostEnd> {
         let panics = panics.clone();
         let on_panic = move |message: &str| panics.lock().unwrap().push(message.to_owned());
-        HostEnd::new(Arc::from("p"), sink.clone(), Box::new(on_panic))
+        HostEnd::new(Arc::from("p"), sink.clone(), Arc::default(), Box::new(on_panic))
+    }
+
+    fn log(end: &HostEnd) -> u32 {
+        let record = br#"{"target":"t","message":"last words"}"#;
+        (table().log())(end.handle(), 3, RSlice::from_slice(record))
     }
 
     #[test]
@@ -299,13 +340,31 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_heard_after_hanging_up() {
+    fn only_the_log_is_heard_of_an_instance_that_was_given_up_and_nothing_after_hanging_up() {
         let (sink, panics) = <(Arc<Touchy>, Arc<Mutex<Vec<String>>>)>::default();
         let end = end(&sink, &panics);
         let (call, mut waiting) = end.calls.begin().unwrap();
-        end.hang_up();
+        end.quieten();
         (table().complete())(end.handle(), call, 0, 0, RSlice::from_slice(b"late"));
         assert!(waiting.try_recv().is_err());
         assert_eq!((table().shutting_down())(end.handle()), 1);
+        assert_eq!(log(&end), 0);
+        end.hang_up();
+        assert_eq!(log(&end), 1);
+    }
+
+    #[test]
+    fn that_the_host_ends_is_told_to_every_instance() {
+        let shutting_down = Arc::<AtomicBool>::default();
+        let new = || {
+            let sink: Arc<Touchy> = Arc::default();
+            HostEnd::new(Arc::from("p"), sink, shutting_down.clone(), Box::new(|_| {}))
+        };
+        let before = new();
+        assert_eq!((table().shutting_down())(before.handle()), 0);
+        shutting_down.store(true, Ordering::Relaxed);
+        for end in [before, new()] {
+            assert_eq!((table().shutting_down())(end.handle()), 1);
+        }
     }
 }

@@ -29,6 +29,8 @@ use tokio::time::Instant;
 
 /// Characters of a panic's message that reach a node's condition.
 const MAX_REASON: usize = 200;
+/// How long a plugin may ask for no other attempt, at a start or a call; more of it counts as so much.
+pub const MOST_ASKED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What is true of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +64,9 @@ impl State {
         match self {
             Self::Ready { .. } => None,
             Self::Starting => Some("the provider is starting".to_owned()),
-            Self::Poisoned { reason, attempts } => Some(format!("{reason}; rebuilt soon (failure {attempts})")),
+            Self::Poisoned { reason, attempts } => {
+                Some(format!("{reason}; rebuilt after a pause (failure {attempts})"))
+            }
             Self::Quarantined { reason } => Some(format!("quarantined after too many failures: {reason}")),
             Self::Stopped => Some("the provider was shut down".to_owned()),
         }
@@ -75,6 +79,8 @@ struct History {
     failures: VecDeque<(Instant, Severity)>,
     /// Of the last failure: what only the log may have of it.
     detail: String,
+    /// Of the last failure: how long the plugin has asked for no other attempt.
+    asked: Duration,
 }
 
 /// What a failure says of the plugin.
@@ -134,6 +140,8 @@ pub struct Supervised {
     epochs: AtomicU64,
     /// Whether it answered a ping since a failure was told.
     answered: AtomicBool,
+    /// Whether the host has begun to end.
+    shutting_down: Arc<AtomicBool>,
 }
 
 impl Supervised {
@@ -157,6 +165,7 @@ impl Supervised {
             history: Mutex::default(),
             epochs: AtomicU64::new(0),
             answered: AtomicBool::new(false),
+            shutting_down: Arc::default(),
         })
     }
 
@@ -184,9 +193,26 @@ impl Supervised {
     }
 
     /// The first start. A fault that will pass leaves the provider to [`run`], and so does a start that does not end, as where
-    /// the network comes after the host, unless it is `required`; any other is the caller's.
+    /// the network comes after the host, unless it is `required`; any other is the caller's. One that takes long and is not
+    /// `required` goes on behind the caller's back, and whatever comes of it then is left to [`run`].
     pub async fn start(self: &Arc<Self>, required: bool) -> Result<(), StartFault> {
-        match self.attempt().await {
+        let provider = self.clone();
+        let mut first = Box::pin(async move { provider.attempt().await });
+        let outcome = if required {
+            first.await
+        } else {
+            let Ok(outcome) = tokio::time::timeout(self.tuning.first_patience, &mut first).await else {
+                let provider = self.clone();
+                tokio::spawn(async move {
+                    if let Err(fault) = first.await {
+                        provider.failed(&fault);
+                    }
+                });
+                return Ok(());
+            };
+            outcome
+        };
+        match outcome {
             Err(fault) if fault.is_passing() || !required && matches!(fault, StartFault::Hung(_)) => {
                 self.failed(&fault);
                 Ok(())
@@ -200,6 +226,11 @@ impl Supervised {
         self.answered.store(true, Ordering::Relaxed);
     }
 
+    /// The host has begun to end, which this instance and every later one can see.
+    pub fn announce_shutdown(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
+    }
+
     /// Gives up the instance of an epoch, unless that happened before.
     pub fn poison(&self, epoch: u64, reason: &str) {
         let mut history = self.history();
@@ -208,6 +239,7 @@ impl Supervised {
         };
         self.current.store(None);
         history.detail.clear();
+        history.asked = Duration::ZERO;
         let state = history.failed(Instant::now(), Severity::Grave, reason.to_owned(), &self.tuning);
         self.state.send_replace(state);
         drop(history);
@@ -233,7 +265,12 @@ impl Supervised {
                 owner.poison(epoch, &format!("the plugin panicked: {line}"));
             }
         };
-        let end = HostEnd::new(self.name.clone(), self.sink.clone(), Box::new(on_panic));
+        let end = HostEnd::new(
+            self.name.clone(),
+            self.sink.clone(),
+            self.shutting_down.clone(),
+            Box::new(on_panic),
+        );
         let limit = self.tuning.start_timeout;
         let (instance, support) = Instance::start(self.image, end, epoch, &self.config, limit).await?;
         let _history = self.history();
@@ -259,28 +296,36 @@ impl Supervised {
             Severity::Grave
         };
         fault.detail().clone_into(&mut history.detail);
+        history.asked = fault.asked().min(MOST_ASKED_FOR);
         let state = history.failed(Instant::now(), severity, fault.told(), &self.tuning);
         self.state.send_replace(state);
     }
 
+    /// How long there is no other attempt.
+    fn rest(&self, state: &State) -> Option<Duration> {
+        match state {
+            State::Starting | State::Ready { .. } | State::Stopped => None,
+            State::Poisoned { attempts, .. } => Some(pause(*attempts, &self.tuning).max(self.history().asked)),
+            State::Quarantined { .. } => Some(self.tuning.quarantine),
+        }
+    }
+
     /// Tells of a failure; of one that only repeats what `told` has, quietly.
-    fn report(&self, state: &State, told: &mut Option<String>) {
+    fn report(&self, state: &State, rest: Duration, told: &mut Option<String>) {
         let plugin = self.image.path.display();
         let detail = self.history().detail.clone();
         match state {
             State::Poisoned { reason, attempts } => {
-                let pause = pause(*attempts, &self.tuning);
                 let answered = self.answered.swap(false, Ordering::Relaxed);
                 if !answered && told.as_ref() == Some(reason) {
-                    tracing::debug!(provider = %self.name, %reason, attempts, ?pause, "provider instance given up again");
+                    tracing::debug!(provider = %self.name, %reason, attempts, pause = ?rest, "provider instance given up again");
                     return;
                 }
-                tracing::warn!(provider = %self.name, %plugin, %reason, detail, attempts, ?pause,
+                tracing::warn!(provider = %self.name, %plugin, %reason, detail, attempts, pause = ?rest,
                     "provider instance given up, it will be rebuilt");
                 *told = Some(reason.clone());
             }
             State::Quarantined { reason } => {
-                let rest = self.tuning.quarantine;
                 tracing::error!(provider = %self.name, %plugin, %reason, detail, ?rest,
                     "provider quarantined after too many failures");
             }
@@ -299,20 +344,17 @@ pub async fn run(provider: Arc<Supervised>) {
     let mut told = None;
     loop {
         let state = states.borrow_and_update().clone();
-        // Here and not where it happens: that may be a thread of the plugin, which must not wait for the log.
-        provider.report(&state, &mut told);
-        let rest = match &state {
-            State::Starting | State::Ready { .. } => None,
-            State::Poisoned { attempts, .. } => Some(pause(*attempts, &provider.tuning)),
-            State::Quarantined { .. } => Some(provider.tuning.quarantine),
-            State::Stopped => return,
-        };
-        let Some(rest) = rest else {
+        if state == State::Stopped {
+            return;
+        }
+        let Some(rest) = provider.rest(&state) else {
             if states.changed().await.is_err() {
                 return;
             }
             continue;
         };
+        // Here and not where it happens: that may be a thread of the plugin, which must not wait for the log.
+        provider.report(&state, rest, &mut told);
         tokio::select! {
             () = tokio::time::sleep(rest) => {
                 if let Err(fault) = provider.attempt().await {

@@ -10,6 +10,8 @@ pub struct Tuning {
     pub probe: Probe,
     /// How long an instance may take to start.
     pub start_timeout: Duration,
+    /// How long the host waits for the first one, unless the provider is required: the other providers' nodes wait with it.
+    pub first_patience: Duration,
     /// The pause before the first rebuild; doubled with each failure.
     pub backoff_first: Duration,
     /// The longest pause before a rebuild.
@@ -29,6 +31,7 @@ impl Default for Tuning {
         Self {
             probe: Probe::default(),
             start_timeout: Duration::from_secs(30),
+            first_patience: Duration::from_secs(5),
             backoff_first: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
             max_failures: 5,

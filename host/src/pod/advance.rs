@@ -38,7 +38,7 @@ impl PodController {
             {
                 return self.await_settling(uid);
             }
-            if entry.strange_since.is_some() && entry.backend == Backend::Absent {
+            if entry.rare.get().strange_since.is_some() && entry.backend == Backend::Absent {
                 let provider = self.nodes[entry.node].provider;
                 return self.providers[provider].list_by(now);
             }
@@ -169,7 +169,7 @@ impl PodController {
             return false;
         };
         let first_stop = stops && entry.call.is_none();
-        let overdue = first_stop && entry.deletion.is_none() && entry.overdue_at.is_some_and(|at| at <= now);
+        let overdue = first_stop && entry.deletion.is_none() && entry.overdue_at().is_some_and(|at| at <= now);
         entry.call = Some(Box::new(Call {
             number,
             kind,
@@ -416,7 +416,7 @@ fn past(entry: &Entry) -> Past {
         let end = container.state.terminated.as_ref()?;
         Some((&container.name, container.restart_count, Termination::from(end)))
     });
-    let reported = entry.lost_ends.iter();
+    let reported = entry.rare.get().lost_ends.iter();
     let reported = reported.flat_map(|report| report.containers.iter().chain(&report.ephemeral_containers));
     let reported = reported.filter_map(|container| match &container.state {
         ContainerState::Terminated(end) => Some((&container.name, container.restart_count, end.clone())),
@@ -501,6 +501,6 @@ mod tests {
             "its own report's, or one more than what is recorded"
         );
         entry.ingest(PodReport::new(identity));
-        assert!(entry.lost_ends.is_none());
+        assert!(entry.rare.get().lost_ends.is_none());
     }
 }

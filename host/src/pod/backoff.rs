@@ -1,5 +1,6 @@
 //! Back-off of a pod's failing calls: doubles to a cap, never gives up, is scattered.
 
+use crate::plugin::MOST_ASKED_FOR;
 use std::time::{Duration, Instant};
 
 const FIRST: Duration = Duration::from_millis(250);
@@ -8,8 +9,6 @@ const LONGEST: Duration = Duration::from_secs(60);
 const FIRST_REMAKE: Duration = Duration::from_secs(10);
 const LONGEST_REMAKE: Duration = Duration::from_secs(300);
 const STEADY: Duration = Duration::from_secs(600);
-/// What the other side may ask for at most.
-const MOST_ASKED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Counts failures in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +41,9 @@ pub struct Remakes {
 }
 
 impl Remakes {
+    /// It has not.
+    pub const NONE: Self = Self { lost: 0, at: None };
+
     /// It has vanished, and had been there since then.
     pub fn lost(&mut self, since: Option<Instant>, now: Instant) {
         if since.is_some_and(|since| now.duration_since(since) >= STEADY) {

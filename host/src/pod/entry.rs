@@ -2,14 +2,14 @@
 
 use super::{
     admission::Requests,
-    backoff::{Backoff, Remakes},
+    backoff::Backoff,
+    rare::Rarely,
     reconcile::{Admission, Api, Backend, Facts},
     record::{Mark, Record},
     status::{Situation, model::Phase},
     supply::Supply,
     view::{self, Head},
 };
-use crate::material::Notice;
 use bytes::Bytes;
 use outrigger_plugin::{ContainerReport, ContainerState, PodIdentity, PodReport, ResizeOutcome};
 use std::{
@@ -59,6 +59,8 @@ pub struct Deletion {
 pub enum Ingested {
     /// A newer one is known, or the pod has been released.
     Old,
+    /// It has the stamp of the one that is known and says something else: nobody can tell which is the newer.
+    Unrenewed,
     /// It is the newest, and says what the one before said.
     Same,
     /// It is the newest.
@@ -104,6 +106,9 @@ struct Failed {
 }
 
 impl Retry {
+    /// Nothing has failed.
+    pub const NONE: Self = Self(None);
+
     /// After a failure: when to try again.
     pub fn fail(&mut self, now: Instant, at_least: Option<Duration>) -> Instant {
         let failed = self.0.get_or_insert_default();
@@ -164,11 +169,6 @@ pub struct Entry {
     pub version: u64,
     /// The API server's store was restored from a backup, and this version is of the time before.
     pub restored: bool,
-    /// Its object as that store has it, when it is on its way out: it begins anew once this end has come.
-    pub comes_back: Option<Box<Bytes>>,
-    /// When it was first seen, while the host was acting: a pod that has run already, as after a store was restored. Whether
-    /// its provider has it the next list tells.
-    pub strange_since: Option<Instant>,
     pub generation: i64,
     pub object: Object,
     pub deletion: Option<Deletion>,
@@ -180,8 +180,6 @@ pub struct Entry {
     /// The final DELETE was accepted.
     pub deleted: bool,
     pub backend: Backend,
-    /// How often it has vanished of late, and when it may be made again.
-    pub remakes: Remakes,
     /// Its phase would be final, though some of it still runs.
     pub finishing: bool,
     /// The place of its last report among all of its plugin.
@@ -190,8 +188,6 @@ pub struct Entry {
     pub all_ended: bool,
     /// And none of them is started again, by policies and exit codes.
     pub stays_ended: bool,
-    /// The last report before it vanished, if containers had ended by then: their ends may not be recorded yet.
-    pub lost_ends: Option<Box<PodReport>>,
     /// It had ended so before `activeDeadlineSeconds` had passed: they count no more, however late that is recorded.
     pub ended_in_time: bool,
     /// Since when it is known to be in the backend: a list that began earlier says nothing about it.
@@ -203,16 +199,12 @@ pub struct Entry {
     pub taken_generation: Option<i64>,
     /// What the provider said of the resources of that generation; `None`: nothing to this process.
     pub resize: Option<ResizeOutcome>,
-    /// When a resize that was deferred is asked for again.
-    pub resize_retry: Retry,
     /// Its materials.
     pub supply: Supply,
     /// What it refers to is followed.
     pub supplied: bool,
     /// Digest of the materials that the provider has; `None` if nobody here knows.
     pub given: Option<u64>,
-    /// What is said when an image can't be pulled.
-    pub if_pull_fails: Option<Box<Notice>>,
     /// Hash of labels and annotations, which files may show.
     pub labels: u64,
     pub standing: Standing,
@@ -236,10 +228,9 @@ pub struct Entry {
     pub restart_policy_never: bool,
     /// The manifest's grace period.
     pub grace_seconds: u64,
-    /// When `activeDeadlineSeconds` will have passed.
-    pub overdue_at: Option<Instant>,
     /// When a pod that is still being created is shown so; `None` until its create has begun.
     pub show_creating_at: Option<Instant>,
+    pub rare: Rarely,
 }
 
 /// A create that takes longer than this is shown as `ContainerCreating`; a shorter one costs no write of its own.
@@ -263,8 +254,6 @@ impl Entry {
             record: Record::default(),
             version: 0,
             restored: false,
-            comes_back: None,
-            strange_since: None,
             generation: 0,
             object: Object::There,
             deletion: None,
@@ -273,22 +262,18 @@ impl Entry {
             end_recorded: false,
             deleted: false,
             backend: Backend::Absent,
-            remakes: Remakes::default(),
             finishing: false,
             reported: None,
             all_ended: false,
             stays_ended: false,
-            lost_ends: None,
             ended_in_time: false,
             present_since: None,
             inherited: false,
             taken_generation: None,
             resize: None,
-            resize_retry: Retry::default(),
             supply: Supply::Due,
             supplied: false,
             given: None,
-            if_pull_fails: None,
             labels: 0,
             standing: Standing::Unjudged,
             doubted: false,
@@ -304,8 +289,8 @@ impl Entry {
             lined_up: false,
             restart_policy_never: false,
             grace_seconds: 30,
-            overdue_at: None,
             show_creating_at: None,
+            rare: Rarely::default(),
         }
     }
 
@@ -422,7 +407,8 @@ impl Entry {
             let new = overdue_at.unwrap_or(*known);
             known.max(&new).duration_since(*known.min(&new)) < Duration::from_secs(1)
         };
-        self.overdue_at = overdue_at.map(|new| self.overdue_at.filter(same).unwrap_or(new));
+        let overdue_at = overdue_at.map(|new| self.overdue_at().filter(same).unwrap_or(new));
+        self.set_overdue_at(overdue_at);
         self.status_stale = true;
         self.record
             .set_object(Bytes::from(view::without_managed_fields(raw, head)));
@@ -431,9 +417,13 @@ impl Entry {
 
     /// Takes over a report unless a newer one is known; returns the one before it.
     pub fn ingest(&mut self, mut report: PodReport) -> Ingested {
-        let known = self.reported.is_some_and(|known| known >= report.sequence);
-        if known || self.backend == Backend::Removed {
+        if self.backend == Backend::Removed || self.reported.is_some_and(|known| known > report.sequence) {
             return Ingested::Old;
+        }
+        if self.reported == Some(report.sequence) {
+            one_like_others(&mut report);
+            let differs = self.record.report().is_some_and(|known| *known != report);
+            return if differs { Ingested::Unrenewed } else { Ingested::Old };
         }
         // Of what says nothing new as well: addresses of the node, say, are looked at then.
         self.status_stale = true;
@@ -449,7 +439,7 @@ impl Entry {
             };
             // It is told more than once, by a push and by the answer to a call.
             if self.backend == Backend::Vanished && !known {
-                self.remakes.lost(self.present_since, Instant::now());
+                self.rare.make().remakes.lost(self.present_since, Instant::now());
             }
             self.taken_generation = None;
             self.given = None;
@@ -471,7 +461,7 @@ impl Entry {
                     .chain(&report.ephemeral_containers)
                     .any(has_ended)
             };
-            self.lost_ends = before.clone().filter(|report| ends(report));
+            self.set_lost_ends(before.clone().filter(|report| ends(report)));
             return Ingested::New { before };
         }
         let stands = matches!(self.backend, Backend::Present | Backend::Ended) && self.trouble.is_none();
@@ -480,12 +470,10 @@ impl Entry {
         }
         self.present_since.get_or_insert_with(Instant::now);
         self.inherited = false;
-        self.lost_ends = None;
+        self.set_lost_ends(None);
         self.trouble = None;
         self.reported = Some(report.sequence);
-        // Whose it is and which one stand here, so that it is like others.
-        (report.identity, report.sequence) = (nobody(), 0);
-        let surplus = one_of_each_family(&mut report.ips);
+        let surplus = one_like_others(&mut report);
         if stands && self.record.report().as_deref() == Some(&report) {
             return Ingested::Same;
         }
@@ -510,8 +498,9 @@ impl Entry {
                 ..
             })
         );
-        if self.is_over() && !stopping && self.overdue_at.is_none_or(|at| Instant::now() < at) {
-            (self.ended_in_time, self.overdue_at) = (true, None);
+        if self.is_over() && !stopping && self.overdue_at().is_none_or(|at| Instant::now() < at) {
+            self.ended_in_time = true;
+            self.set_overdue_at(None);
         }
         Ingested::New {
             before: self.record.set_report(Some(Box::new(report))),
@@ -566,7 +555,7 @@ impl Entry {
             Standing::Held(_) => Admission::Held,
             Standing::Rejected(_) => Admission::Rejected,
         };
-        let overdue = self.overdue_at.is_some_and(|at| at <= now);
+        let overdue = self.overdue_at().is_some_and(|at| at <= now);
         // Nothing but the time has changed, and nothing is left to stop.
         let ends_late = overdue && api == Api::Live && backend != Backend::Present;
         let creating =
@@ -585,7 +574,7 @@ impl Entry {
             overdue,
             finishing: self.finishing,
             again: !self.restart_policy_never,
-            pausing: self.remakes.waits(now).is_some(),
+            pausing: self.rare.get().remakes.waits(now).is_some(),
             predecessor,
             deleted: self.deleted,
             grace: view::grace(self.grace_seconds),
@@ -602,7 +591,7 @@ impl Entry {
     /// Whether the provider is to see the manifest (again).
     pub fn wants_update(&self, now: Instant) -> bool {
         self.taken_generation.is_some_and(|taken| taken < self.generation)
-            || self.resize_retry.at().is_some_and(|at| at <= now)
+            || self.rare.get().resize_retry.at().is_some_and(|at| at <= now)
     }
 
     /// What is true of the backend, a pod that ended by itself included.
@@ -610,6 +599,30 @@ impl Entry {
         match self.backend {
             Backend::Present if self.is_over() => Backend::Ended,
             other => other,
+        }
+    }
+
+    /// When `activeDeadlineSeconds` will have passed.
+    pub fn overdue_at(&self) -> Option<Instant> {
+        self.rare.get().overdue_at
+    }
+
+    /// A resize is not to be asked for again.
+    pub fn clear_resize_retry(&mut self) {
+        if let Some(rare) = self.rare.known() {
+            rare.resize_retry.clear();
+        }
+    }
+
+    fn set_overdue_at(&mut self, at: Option<Instant>) {
+        if at.is_some() || self.overdue_at().is_some() {
+            self.rare.make().overdue_at = at;
+        }
+    }
+
+    fn set_lost_ends(&mut self, report: Option<Box<PodReport>>) {
+        if report.is_some() || self.rare.get().lost_ends.is_some() {
+            self.rare.make().lost_ends = report;
         }
     }
 
@@ -629,7 +642,7 @@ impl Entry {
         if ending && over {
             return Situation::Ended;
         }
-        if self.overdue_at.is_some_and(|at| at <= now) && over {
+        if self.overdue_at().is_some_and(|at| at <= now) && over {
             return Situation::DeadlineExceeded;
         }
         match (&self.standing, backend) {
@@ -687,6 +700,12 @@ fn one_of_each_family(addresses: &mut Vec<IpAddr>) -> Vec<IpAddr> {
         std::mem::replace(family, true)
     });
     surplus.collect()
+}
+
+/// Makes it one that is kept: whose it is and which one stand elsewhere. Returns the addresses that it may not have.
+fn one_like_others(report: &mut PodReport) -> Vec<IpAddr> {
+    (report.identity, report.sequence) = (nobody(), 0);
+    one_of_each_family(&mut report.ips)
 }
 
 /// Takes no memory of its own.

@@ -131,7 +131,12 @@ fn a_report_that_says_nothing_new_leaves_the_record_as_it_is() {
     assert!(matches!(entry.ingest(said(2, "10.0.0.1")), Ingested::Same));
     assert!(rests(&entry), "it was not unpacked for this");
     assert_eq!((entry.reported, entry.status_stale), (Some(2), true));
-    assert!(matches!(entry.ingest(said(2, "10.0.0.2")), Ingested::Old));
+    assert!(matches!(entry.ingest(said(2, "10.0.0.1")), Ingested::Old));
+    assert!(matches!(entry.ingest(said(1, "10.0.0.2")), Ingested::Old));
+    assert!(
+        matches!(entry.ingest(said(2, "10.0.0.2")), Ingested::Unrenewed),
+        "nobody would see it, and that must be said"
+    );
     // What it said holds, but a call has failed since.
     entry.trouble = Some("it failed".into());
     assert!(matches!(
@@ -189,7 +194,7 @@ fn what_ended_before_its_deadline_is_not_late_though_that_is_recorded_later() {
     let later = Instant::now() + Duration::from_secs(3600);
     let mut entry = entry();
     assert!(take(&mut entry, &never(1, &started)));
-    assert!(entry.overdue_at.is_some());
+    assert!(entry.overdue_at().is_some());
     let report = said(&entry, 1, ended());
     entry.ingest(report);
     assert_eq!(entry.situation(later), Situation::Normal);
@@ -318,4 +323,14 @@ fn of_each_family_one_address_is_kept() {
     };
     entry.ingest(report);
     assert_eq!(entry.record.report().unwrap().ips, ips(&["10.0.0.1", "fd00::1"]));
+}
+
+/// There may be a hundred thousand of them, and 448 bytes is what the allocator gives next.
+#[test]
+fn an_entry_is_small() {
+    let size = size_of::<Entry>();
+    assert!(
+        size <= 384,
+        "{size} bytes; is there something in it that few pods have?"
+    );
 }

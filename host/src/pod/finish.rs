@@ -107,7 +107,7 @@ impl PodController {
                 if let Some(entry) = self.pods.get_mut(uid) {
                     // Shown where it is the resources that have changed.
                     entry.resize = Some(ResizeOutcome::Infeasible { message: error.message });
-                    entry.resize_retry.clear();
+                    entry.clear_resize_retry();
                 }
                 self.taken(uid, generation);
             }
@@ -176,10 +176,10 @@ impl PodController {
         let said = outcome == before && outcome != Some(ResizeOutcome::Done);
         if matches!(outcome, Some(ResizeOutcome::Deferred { .. })) {
             // No backend tells when there is room, so it is asked: soon at first, every minute at last.
-            let at = entry.resize_retry.fail(now, Some(FIRST_RESIZE_RETRY));
+            let at = entry.rare.make().resize_retry.fail(now, Some(FIRST_RESIZE_RETRY));
             self.enqueue_at(at, uid);
         } else {
-            entry.resize_retry.clear();
+            entry.clear_resize_retry();
         }
         if let Some(entry) = self.pods.get_mut(uid) {
             entry.resize = Some(outcome.unwrap_or(ResizeOutcome::Done));
@@ -280,7 +280,7 @@ impl PodController {
                 let echoed = view::key(&reply.body).is_some_and(|key| entry.knows(&key.resource_version));
                 // Where the watch was faster, the answer brings nothing.
                 let mut applied = false;
-                let due = entry.overdue_at;
+                let due = entry.overdue_at();
                 if !echoed {
                     match view::head(&reply.body) {
                         Ok(head) => {
@@ -295,7 +295,7 @@ impl PodController {
                         }
                     }
                 }
-                if let Some(at) = entry.overdue_at.filter(|at| due != Some(*at)) {
+                if let Some(at) = entry.overdue_at().filter(|at| due != Some(*at)) {
                     self.enqueue_at(at, uid);
                 }
                 if applied {

@@ -27,6 +27,7 @@ mod names;
 mod nodes;
 mod observe;
 mod orphans;
+mod rare;
 mod reconcile;
 mod record;
 mod say;

@@ -142,6 +142,8 @@ pub struct ProviderSlot {
     pub announced: Option<String>,
     /// It has told of a pod of another provider, which was said.
     pub told_foreign: bool,
+    /// It has changed a report without a new stamp, which was said.
+    pub told_unrenewed: bool,
     /// It has said that it can't change the files of a pod that runs.
     pub fixed: bool,
 }
@@ -160,6 +162,7 @@ impl ProviderSlot {
             sweeping: HashSet::new(),
             announced: None,
             told_foreign: false,
+            told_unrenewed: false,
             fixed: false,
         }
     }

@@ -95,7 +95,7 @@ impl PodController {
                 // What is left of it ends first, as it was told to; then it begins anew.
                 self.gone(&uid);
                 let entry = self.pods.get_mut(&uid)?;
-                entry.comes_back = Some(Box::new(Bytes::copy_from_slice(raw)));
+                entry.rare.make().comes_back = Some(Bytes::copy_from_slice(raw));
                 return Some(uid);
             }
         }
@@ -122,13 +122,13 @@ impl PodController {
             }
         };
         let entry = self.pods.get_mut(&uid)?;
-        let due = entry.overdue_at;
+        let due = entry.overdue_at();
         let new = entry.version == 0;
         if entry.apply(raw, &head, now) {
             if new && head.status.start_time.is_some() && self.nodes[node].stage() == Stage::Active {
-                entry.strange_since = Some(now);
+                entry.rare.make().strange_since = Some(now);
             }
-            if let Some(at) = entry.overdue_at.filter(|at| due != Some(*at)) {
+            if let Some(at) = entry.overdue_at().filter(|at| due != Some(*at)) {
                 self.enqueue_at(at, &uid);
             }
             self.recount(&uid);
@@ -149,7 +149,7 @@ impl PodController {
     /// Drops an entry; a successor of the same name may go on.
     pub(super) fn forget(&mut self, uid: &Uid) {
         self.live.release(uid);
-        let Some(entry) = self.pods.remove(uid) else { return };
+        let Some(mut entry) = self.pods.remove(uid) else { return };
         let node = &mut self.nodes[entry.node];
         node.pods.remove(uid);
         if entry.counted {
@@ -160,7 +160,7 @@ impl PodController {
         let successors = self.names.of(namespace, name).to_vec();
         successors.iter().for_each(|uid| self.enqueue(uid));
         self.drop_idle_timers();
-        if let Some(raw) = entry.comes_back {
+        if let Some(raw) = entry.rare.known().and_then(|rare| rare.comes_back.take()) {
             self.apply(entry.node, &raw);
         }
     }
@@ -216,7 +216,9 @@ impl PodController {
     /// The API object is gone.
     pub(super) fn gone(&mut self, uid: &Uid) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
-        entry.comes_back = None;
+        if let Some(rare) = entry.rare.known() {
+            rare.comes_back = None;
+        }
         if entry.object == Object::Gone {
             return;
         }
@@ -289,12 +291,13 @@ impl PodController {
         let Some(entry) = self.pods.get_mut(uid) else { return };
         let ingested = entry.ingest(report);
         if entry.backend == Backend::Vanished
-            && let Some(at) = entry.remakes.waits(Instant::now())
+            && let Some(at) = entry.rare.get().remakes.waits(Instant::now())
         {
             self.enqueue_at(at, uid);
         }
         match ingested {
             Ingested::Old => {}
+            Ingested::Unrenewed => self.say_unrenewed(uid),
             Ingested::Same => self.enqueue(uid),
             Ingested::New { before } => {
                 if !quietly {
@@ -303,6 +306,18 @@ impl PodController {
                 self.enqueue(uid);
                 self.line_up(uid, Instant::now());
             }
+        }
+    }
+
+    /// Says once of a provider that it changes reports and does not stamp them anew: nothing of them is seen.
+    fn say_unrenewed(&mut self, uid: &Uid) {
+        let Some(entry) = self.pods.get(uid) else { return };
+        let slot = &mut self.providers[self.nodes[entry.node].provider];
+        if !std::mem::replace(&mut slot.told_unrenewed, true) {
+            let PodIdentity { namespace, name, .. } = &*entry.identity;
+            tracing::warn!(provider = %slot.name, %namespace, pod = %name,
+                "ignoring a report that has changed but not its stamp; this is the first: report it to the plugin's author, \
+                 who has to stamp it anew (`PodReport::renewed`)");
         }
     }
 
@@ -397,7 +412,7 @@ impl PodController {
                 if slot.retry.failures() == 0 {
                     tracing::warn!(provider = %slot.name, %error, "unable to list pods of provider, retrying");
                 }
-                slot.list_at = Some(slot.retry.fail(now, None));
+                slot.list_at = Some(slot.retry.fail(now, error.code.retry_after()));
                 return;
             }
         };
@@ -427,8 +442,8 @@ impl PodController {
                     Some(report) => self.adopt(uid, PodReport::clone(report)),
                     None => self.missed(uid, began),
                 }
-                if let Some(entry) = self.pods.get_mut(uid) {
-                    entry.strange_since = entry.strange_since.filter(|since| *since >= began);
+                if let Some(rare) = self.pods.get_mut(uid).and_then(|entry| entry.rare.known()) {
+                    rare.strange_since = rare.strange_since.filter(|since| *since >= began);
                 }
                 if first && let Some(entry) = self.pods.get_mut(uid) {
                     // Whatever this provider has of it may be of another time.
@@ -480,7 +495,7 @@ impl PodController {
             });
             entry.taken_generation = Some(observed.filter(|_| !failed).unwrap_or(0));
             if status.is_some_and(resize::is_deferred) {
-                again = Some(entry.resize_retry.fail(Instant::now(), None));
+                again = Some(entry.rare.make().resize_retry.fail(Instant::now(), None));
             }
         }
         if let Some(at) = again {

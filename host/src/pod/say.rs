@@ -103,7 +103,7 @@ impl PodController {
                 let known = before.is_some_and(
                     |before| matches!(&before.state, ContainerState::Waiting { reason, .. } if PULL_FAILURES.contains(&reason.as_str())),
                 );
-                if !known && let Some(notice) = &entry.if_pull_fails {
+                if !known && let Some(notice) = &entry.rare.get().if_pull_fails {
                     self.say(uid, notice.warning, notice.reason, notice.message.as_str());
                 }
             }

@@ -144,7 +144,9 @@ impl PodController {
                     None => inert,
                 };
                 entry.supply = Supply::Given;
-                entry.if_pull_fails = resolved.if_pull_fails.map(Box::new);
+                if resolved.if_pull_fails.is_some() || entry.rare.get().if_pull_fails.is_some() {
+                    entry.rare.make().if_pull_fails = resolved.if_pull_fails;
+                }
                 let fixed = self.providers[self.nodes[entry.node].provider].fixed;
                 if kind == CallKind::Update && (known || fixed) && !entry.wants_update(now) {
                     entry.given = Some(body.digest);

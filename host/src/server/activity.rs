@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Requests of one connection, from their heads to the ends of their answers.
+/// Requests of one connection, from their admission to the ends of their answers. Those that are refused keep no place.
 pub(super) struct Activity(watch::Sender<State>);
 
 #[derive(Default)]
@@ -37,14 +37,20 @@ impl Activity {
     /// Waits until nothing has been under way for `idle`, or the caller was refused.
     pub(super) async fn over(&self, idle: Duration) {
         let mut states = self.0.subscribe();
-        // The sender is here, so waiting for it does not fail.
+        tokio::select! {
+            // The sender is here, so waiting for it does not fail.
+            _ = states.wait_for(|state| state.refused) => {}
+            () = self.idle(|| idle) => {}
+        }
+    }
+
+    /// Waits until nothing has been under way for `time`, which may be another after each request.
+    pub(super) async fn idle(&self, time: impl Fn() -> Duration) {
+        let mut states = self.0.subscribe();
         loop {
-            let _ = states.wait_for(|state| state.refused || state.under_way == 0).await;
-            if states.borrow_and_update().refused {
-                return;
-            }
-            let busy = states.wait_for(|state| state.refused || state.under_way > 0);
-            if tokio::time::timeout(idle, busy).await.is_err() {
+            let _ = states.wait_for(|state| state.under_way == 0).await;
+            let busy = states.wait_for(|state| state.under_way > 0);
+            if tokio::time::timeout(time(), busy).await.is_err() {
                 return;
             }
         }
@@ -82,12 +88,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refused_caller_is_not_waited_for() {
+    async fn a_refused_caller_is_not_waited_for_but_what_is_under_way() {
         let activity = Arc::<Activity>::default();
-        let _under_way = activity.begin();
+        let under_way = activity.begin();
         let mut over = pin!(activity.over(IDLE));
         assert!(futures::poll!(over.as_mut()).is_pending());
         activity.refuse();
         over.await;
+        let begun = Instant::now();
+        let work = async {
+            tokio::time::sleep(IDLE * 10).await;
+            drop(under_way);
+        };
+        tokio::join!(work, activity.idle(|| IDLE));
+        assert_eq!(begun.elapsed(), IDLE * 11);
     }
 }

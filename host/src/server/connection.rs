@@ -43,7 +43,8 @@ pub(super) struct Limits {
     pub handshake: Duration,
     /// For the head of a request, and so for an idle connection as well.
     pub head: Duration,
-    /// Of a request's head, in bytes.
+    /// Of a request's head, in bytes; and of an answer, what waits for the caller to take it. Request lines are shorter in any
+    /// case: those above 64 KiB get a 414, where a kubelet takes 1 MiB.
     pub head_bytes: usize,
     /// Requests at once on a connection of HTTP/2.
     pub streams: u32,
@@ -62,7 +63,7 @@ impl Default for Limits {
             refused: 32,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
-            head_bytes: 1 << 20,
+            head_bytes: 128 << 10,
             streams: 64,
             stalled: Duration::from_secs(60),
             watched: Duration::from_secs(4 * 3600),
@@ -225,7 +226,7 @@ async fn connection(
         server,
         _place: Arc::new(place),
     });
-    let activity = line.activity.clone();
+    let (activity, patience) = (line.activity.clone(), line.patience.clone());
     let answer = service_fn(move |request| {
         let (front, line) = (Arc::clone(&front), Arc::clone(&line));
         async move { Ok::<_, Infallible>(front.answer(request, &line).await) }
@@ -246,7 +247,11 @@ async fn connection(
             () = activity.over(limits.head) => {}
         }
         connection.as_mut().graceful_shutdown();
-        return connection.await.map_err(io::Error::other);
+        // It takes the caller to end it gracefully, who has to take the answers, too: some never do.
+        tokio::select! {
+            ended = connection => return ended.map_err(io::Error::other),
+            () = activity.idle(|| patience.get()) => return Err(io::ErrorKind::TimedOut.into()),
+        }
     }
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())

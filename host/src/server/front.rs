@@ -2,7 +2,7 @@
 //!
 //! On a shared port a path that begins with `/nodes/NAME` is that node's, and goes on as on a port of its own. What names a
 //! pod belongs to the pod's node: a pod's namespace and name are unique in a cluster, so an API server, which knows nothing
-//! of such paths, finds logs and sessions all the same. What is left (`/pods`, statistics, metrics) could be anybody's and is
+//! of such paths, finds logs and sessions all the same, once it is known who asks. What is left (`/pods`, statistics, metrics) could be anybody's and is
 //! refused; the metrics-server finds its path in the Node's annotation `metrics.k8s.io/resource-metrics-path`.
 
 use super::access::clean;
@@ -35,7 +35,7 @@ pub(super) enum Front {
 
 /// Nodes that share a port.
 pub(super) struct Several {
-    /// Answers, and asks who is admitted, where no node is named.
+    /// Answers, and asks who calls, where no node is named.
     first: Arc<Service>,
     nodes: HashMap<String, Arc<Service>>,
     whereabouts: Arc<dyn Whereabouts>,
@@ -67,6 +67,8 @@ enum Way<'a> {
     Straight(&'a Arc<Service>),
     /// To this node, by this path.
     By(&'a Arc<Service>, String),
+    /// To the node of the pod that the path goes on with.
+    Pod(&'a str),
     /// To none: the path needs a node.
     Nowhere,
 }
@@ -85,9 +87,18 @@ impl Several {
 
     async fn answer(&self, mut request: Request<Incoming>, line: &Arc<Line>) -> Answer {
         let path = clean(request.uri().path()).into_owned();
-        let (service, other) = match self.way(&path).await {
+        let way = self.way(&path);
+        let asked = match &way {
+            Way::Straight(service) | Way::By(service, _) => service,
+            Way::Pod(_) | Way::Nowhere => &self.first,
+        };
+        let caller = asked.caller(request.headers(), line).await;
+        let (service, other) = match way {
             Way::Straight(service) => (service, None),
             Way::By(service, path) => (service, Some(path)),
+            // Where pods are is not looked up for strangers.
+            Way::Pod(rest) if caller.is_ok() => (self.of_pod(rest).await.unwrap_or(&self.first), None),
+            Way::Pod(_) => (&self.first, None),
             // Whether the caller may know of it is asked first.
             Way::Nowhere => (&self.first, Some(NOWHERE.to_owned())),
         };
@@ -95,7 +106,7 @@ impl Several {
         if let Some(uri) = other.and_then(|other| at(request.uri(), &other)) {
             *request.uri_mut() = uri;
         }
-        let answer = service.answer(request, line).await;
+        let answer = service.answer_to(caller, request, line).await;
         if nowhere && answer.status() == StatusCode::NOT_FOUND {
             let hint = format!("this port serves several nodes: ask for /nodes/NAME{path}\n");
             return text(StatusCode::NOT_FOUND, hint);
@@ -103,7 +114,7 @@ impl Several {
         answer
     }
 
-    async fn way(&self, path: &str) -> Way<'_> {
+    fn way<'a>(&'a self, path: &'a str) -> Way<'a> {
         if let Some(rest) = path.strip_prefix("/nodes/") {
             let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
             return match self.nodes.get(name) {
@@ -119,7 +130,7 @@ impl Several {
                 | Route::Attach { rest }
                 | Route::PortForward { rest }
                 | Route::Run { rest },
-            ) => Way::Straight(self.of_pod(rest).await.unwrap_or(&self.first)),
+            ) => Way::Pod(rest),
             Some(Route::Healthz { .. }) | None => Way::Straight(&self.first),
             Some(_) => Way::Nowhere,
         }

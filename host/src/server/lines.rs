@@ -3,9 +3,9 @@
 //!
 //! A provider is asked for the same selection. Doing it again changes nothing where it obeyed, and the caller gets
 //! what was asked for where it did not. Memory is bounded: the time at the start of a line is looked at, the line
-//! itself passes through in whatever pieces it came. Only `tail` holds lines back, and at most [`HELD`] bytes of them:
-//! beyond, the provider's own tail is taken at its word, and so it is for a log that is followed, since only the
-//! provider knows where what was there already ends.
+//! itself passes through in whatever pieces it came. Only `tail` holds lines back, and at most [`HELD`] bytes, what each
+//! line costs besides its text among them: beyond, the provider's own tail is taken at its word, and so it is for a log
+//! that is followed, since only the provider knows where what was there already ends.
 
 use super::query::LogOptions;
 use bytes::BytesMut;
@@ -39,9 +39,12 @@ enum Place {
 
 struct Tail {
     lines: u64,
-    whole: VecDeque<Vec<u8>>,
-    part: Vec<u8>,
-    held: usize,
+    /// The lines, one behind the other.
+    text: VecDeque<u8>,
+    /// The lengths of those that are whole.
+    whole: VecDeque<usize>,
+    /// The length of the one behind them, which isn't.
+    part: usize,
 }
 
 impl Lines {
@@ -82,7 +85,7 @@ impl Lines {
             self.start(&seen, out);
         }
         if let Some(tail) = self.tail.take() {
-            tail.into_lines(|line| limited(&mut self.left, line, out));
+            tail.into_text(|text| limited(&mut self.left, text, out));
         }
     }
 
@@ -144,10 +147,10 @@ impl Lines {
             return limited(&mut self.left, text, out);
         };
         tail.push(text);
-        if tail.held > HELD
+        if tail.held() > HELD
             && let Some(tail) = self.tail.take()
         {
-            tail.into_lines(|line| limited(&mut self.left, line, out));
+            tail.into_text(|text| limited(&mut self.left, text, out));
         }
     }
 }
@@ -191,9 +194,9 @@ impl Tail {
     fn new(lines: u64) -> Self {
         Self {
             lines,
+            text: VecDeque::new(),
             whole: VecDeque::new(),
-            part: Vec::new(),
-            held: 0,
+            part: 0,
         }
     }
 
@@ -201,29 +204,33 @@ impl Tail {
         if self.lines == 0 {
             return;
         }
-        self.part.extend_from_slice(text);
-        self.held += text.len();
+        self.text.extend(text);
+        self.part += text.len();
         if text.ends_with(b"\n") {
             self.whole.push_back(std::mem::take(&mut self.part));
             self.shed();
         }
     }
 
+    fn held(&self) -> usize {
+        self.text.len() + self.whole.len() * size_of::<usize>()
+    }
+
     /// Drops what came before the last lines.
     fn shed(&mut self) {
-        while self.whole.len() as u64 + u64::from(!self.part.is_empty()) > self.lines
+        while self.whole.len() as u64 + u64::from(self.part > 0) > self.lines
             && let Some(line) = self.whole.pop_front()
         {
-            self.held -= line.len();
+            self.text.drain(..line);
         }
     }
 
-    fn into_lines(mut self, mut each: impl FnMut(&[u8])) {
+    /// Gives what there is, in one piece or two.
+    fn into_text(mut self, mut each: impl FnMut(&[u8])) {
         self.shed();
-        for line in &self.whole {
-            each(line);
-        }
-        each(&self.part);
+        let (first, second) = self.text.as_slices();
+        each(first);
+        each(second);
     }
 }
 
@@ -389,5 +396,22 @@ mod tests {
         assert!(out.len() > HELD, "the budget is spent, so lines go out");
         lines.end(&mut out);
         assert_eq!(out.len(), 12 * ((1 << 20) + 1));
+    }
+
+    #[test]
+    fn lines_with_nothing_in_them_are_counted_too() {
+        let mut lines = Lines::new(&LogOptions {
+            tail: Some(u64::MAX),
+            ..LogOptions::default()
+        });
+        let (line, mut out) = ("\n".repeat(1 << 10), BytesMut::new());
+        let mut sent = 0;
+        while out.is_empty() {
+            lines.push(line.as_bytes(), &mut out);
+            sent += line.len();
+            assert!(sent < HELD / 4, "what a line costs is not counted");
+        }
+        lines.end(&mut out);
+        assert_eq!(out.len(), sent);
     }
 }

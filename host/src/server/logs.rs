@@ -2,8 +2,8 @@
 //!
 //! The answer's head is written when the provider has sent its first bytes (and 30 seconds have passed, where none of them
 //! is for the caller yet) or has ended well, so that a failure to open the log is an answer of its own and not a line of
-//! the log. A failure later cuts the answer off, which a client can tell from its end. Nothing is read from the provider
-//! before the caller has taken what there is.
+//! the log. A failure later cuts the answer off, which a client can tell from its end. What the caller has not taken waits
+//! in the connection, which holds little (`Limits::head_bytes`); nothing is read from the provider while it is full.
 
 use super::answer::Answer;
 use super::answer::Body;
@@ -45,7 +45,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for a log that is followed: whose container says nothing has a log as well, and a caller may wait for the
 /// answer's head. A provider that fails later than this breaks the answer off.
 const QUIET: Duration = Duration::from_secs(1);
-/// How long a provider may fall silent in the middle of a log that is not followed.
+/// How long a provider may fall silent in the middle of a log that is not followed, and between the last byte of any and its
+/// word about how it ended.
 const SILENCE: Duration = Duration::from_secs(600);
 /// How much is read from a provider at once.
 const CHUNK: usize = 64 << 10;
@@ -182,12 +183,11 @@ impl Pump {
             self.input.reserve(CHUNK);
             let input = &mut (&mut self.input).limit(CHUNK);
             let reading = tokio::time::timeout(self.patience, self.source.read_buf(input));
-            let silent =
-                |_| ProviderError::new(ErrorCode::Timeout, "the provider has stopped in the middle of the log");
-            if reading.await.map_err(silent)?? == 0 {
+            if reading.await.map_err(|_| silent())?? == 0 {
                 self.lines.end(&mut self.output);
                 // The end of the bytes is no success yet: the provider's word is.
-                self.source.finish().await?;
+                let finished = tokio::time::timeout(SILENCE, self.source.finish());
+                finished.await.map_err(|_| silent())??;
                 return Ok((self.output.freeze(), None));
             }
             self.heard.store(true, Ordering::Relaxed);
@@ -201,6 +201,10 @@ impl Pump {
             }
         }
     }
+}
+
+fn silent() -> ProviderError {
+    ProviderError::new(ErrorCode::Timeout, "the provider has stopped in the middle of the log")
 }
 
 /// The next piece of a body.
@@ -226,7 +230,7 @@ fn body(first: Next) -> Body {
             Ok((bytes, rest)) => (Ok(bytes), rest.map(Next::Read)),
             Err(error) => {
                 tracing::warn!(%error, "unable to read a log to its end");
-                // A failing body drops what the connection has not sent yet: let it send first.
+                // A failing body drops what the connection has not sent yet: let it send first what the caller takes at once.
                 tokio::task::yield_now().await;
                 (Err(io::Error::other(error)), None)
             }

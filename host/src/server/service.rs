@@ -2,6 +2,8 @@
 
 use super::Config;
 use super::access::Access;
+use super::access::Denial;
+use super::access::User;
 use super::access::clean;
 use super::answer::Answer;
 use super::answer::holding;
@@ -18,6 +20,7 @@ use super::pods;
 use super::route::Route;
 use super::session;
 use super::stats;
+use http::HeaderMap;
 use http::HeaderValue;
 use http::Request;
 use http::StatusCode;
@@ -59,15 +62,36 @@ impl Service {
 
     /// Answers one request that came by `line`.
     pub(super) async fn answer(self: &Arc<Self>, request: Request<Incoming>, line: &Arc<Line>) -> Answer {
-        let under_way = line.activity.begin();
+        let caller = self.caller(request.headers(), line).await;
+        self.answer_to(caller, request, line).await
+    }
+
+    /// Who sends a request with these headers by `line`.
+    pub(super) async fn caller(&self, headers: &HeaderMap, line: &Line) -> Result<User, Denial> {
+        self.access.authenticate(&self.node, &line.chain, headers).await
+    }
+
+    /// Answers one request of somebody whom [`caller`](Self::caller) has found, or not.
+    pub(super) async fn answer_to(
+        self: &Arc<Self>,
+        caller: Result<User, Denial>,
+        request: Request<Incoming>,
+        line: &Arc<Line>,
+    ) -> Answer {
         let version = request.version();
         let (head, body) = request.into_parts();
-        let admitted = self.access.admit(&self.node, &line.chain, &head).await;
+        let admitted = match caller {
+            Ok(user) => self.access.authorize(&self.node, &user, &head).await,
+            Err(denial) => Err(denial),
+        };
         let request = Request::from_parts(head, body);
         let mut answer = match admitted {
-            Ok(_) if line.room == Room::Full => text(StatusCode::SERVICE_UNAVAILABLE, "too many connections\n"),
-            // It is under way until the last of its answer is.
-            Ok(_) => return holding(self.measured(request, line).await, under_way),
+            Ok(()) if line.room == Room::Full => text(StatusCode::SERVICE_UNAVAILABLE, "too many connections\n"),
+            Ok(()) => {
+                // It is under way until the last of its answer is.
+                let under_way = line.activity.begin();
+                return holding(self.measured(request, line).await, under_way);
+            }
             Err(denial) => denial.answer(),
         };
         // Whoever is not served gives its place to others.

@@ -29,7 +29,7 @@ impl Patience {
         self.0.fetch_max(millis(limit), Ordering::Relaxed);
     }
 
-    fn get(&self) -> Duration {
+    pub(super) fn get(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }

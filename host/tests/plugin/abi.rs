@@ -6,32 +6,52 @@
 
 use crate::fixture::*;
 use outrigger::plugin::Abi;
+use outrigger::plugin::Admits;
+use outrigger::plugin::Verdict;
+use outrigger::plugin::probe::inspect_with;
+use outrigger_plugin::LogRequest;
+use outrigger_plugin::wire::capability::EXEC;
+use outrigger_plugin::wire::capability::LOGS;
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+use tokio::io::AsyncReadExt;
 
-const VARIANTS: [Variant; 4] = [
+const VARIANTS: [Variant; 5] = [
     Variant {
         name: "appended",
         version: "1.1.0",
         changes: &[
             (
+                "lib.rs",
                 "pub capability: extern \"C\" fn(id: RStr<'_>) -> ROption<CapabilityEntry>,",
                 "$0\n    /// Added.\n    pub drain: extern \"C\" fn(instance: u64) -> u32,",
             ),
             (
+                "lib.rs",
                 "pub shutting_down: extern \"C\" fn(host: u64) -> u32,",
                 "$0\n    /// Added.\n    pub now_ms: extern \"C\" fn(host: u64) -> u64,",
             ),
-            ("pub const ABI_MINOR: u32 = 0;", "pub const ABI_MINOR: u32 = 1;"),
+            (
+                "capability.rs",
+                "pub read: extern \"C\" fn(instance: u64, header: CallHeader, body: RSlice<'_, u8>, fd: i32) -> u32,",
+                "$0\n    /// Added.\n    pub list: extern \"C\" fn(u64, CallHeader, RSlice<'_, u8>) -> u32,",
+            ),
+            (
+                "lib.rs",
+                "pub const ABI_MINOR: u32 = 0;",
+                "pub const ABI_MINOR: u32 = 1;",
+            ),
         ],
     },
     Variant {
         name: "inserted",
         version: "1.2.0",
         changes: &[(
+            "lib.rs",
             "    /// Cheap check that the backend works.",
             "    /// Inserted.\n    pub drain: extern \"C\" fn(instance: u64) -> u32,\n$0",
         )],
@@ -40,14 +60,28 @@ const VARIANTS: [Variant; 4] = [
         name: "retyped",
         version: "1.3.0",
         changes: &[(
+            "lib.rs",
             "pub cancel: extern \"C\" fn(instance: u64, call: u64) -> u32,",
             "pub cancel: extern \"C\" fn(instance: u64, call: u32) -> u32,",
         )],
     },
     Variant {
+        name: "retyped-exec",
+        version: "1.0.0",
+        changes: &[(
+            "capability.rs",
+            "pub exec: extern \"C\" fn(instance: u64, header: CallHeader, body: RSlice<'_, u8>, fds: SessionFds) -> u32,",
+            "pub exec: extern \"C\" fn(instance: u64, header: CallHeader, body: RSlice<'_, u8>, fds: i32) -> u32,",
+        )],
+    },
+    Variant {
         name: "major",
         version: "2.0.0",
-        changes: &[("pub const ABI_MAJOR: u32 = 1;", "pub const ABI_MAJOR: u32 = 2;")],
+        changes: &[(
+            "lib.rs",
+            "pub const ABI_MAJOR: u32 = 1;",
+            "pub const ABI_MAJOR: u32 = 2;",
+        )],
     },
 ];
 
@@ -55,8 +89,8 @@ const VARIANTS: [Variant; 4] = [
 struct Variant {
     name: &'static str,
     version: &'static str,
-    /// Texts of `lib.rs`, each there once, and what replaces them; `$0` is the text itself.
-    changes: &'static [(&'static str, &'static str)],
+    /// A file, a text that is there once, and what replaces it; `$0` is the text itself.
+    changes: &'static [(&'static str, &'static str, &'static str)],
 }
 
 fn repository() -> PathBuf {
@@ -78,15 +112,14 @@ fn copy(from: &Path, to: &Path) {
 
 fn wire(variant: &Variant, at: &Path) {
     let original = repository().join("plugin-api/wire/src");
-    for file in ["capability.rs", "code.rs"] {
-        copy(&original.join(file), &at.join("src").join(file));
+    for file in ["lib.rs", "capability.rs", "code.rs"] {
+        let mut text = fs::read_to_string(original.join(file)).unwrap();
+        for (_, old, new) in variant.changes.iter().filter(|(place, ..)| *place == file) {
+            assert_eq!(text.matches(old).count(), 1, "{old}");
+            text = text.replace(old, &new.replace("$0", old));
+        }
+        put(&at.join("src").join(file), &text);
     }
-    let mut text = fs::read_to_string(original.join("lib.rs")).unwrap();
-    for (old, new) in variant.changes {
-        assert_eq!(text.matches(old).count(), 1, "{old}");
-        text = text.replace(old, &new.replace("$0", old));
-    }
-    put(&at.join("src/lib.rs"), &text);
     let version = variant.version;
     let manifest = format!(
         "[package]\nname = \"outrigger-wire\"\nversion = \"{version}\"\nedition = \"2024\"\npublish = false\n\n\
@@ -133,7 +166,7 @@ fn build() {
 
 fn plugin(variant: &str) -> PathBuf {
     build();
-    build_directory().join(format!("liboutrigger_abi_{variant}.so"))
+    build_directory().join(format!("liboutrigger_abi_{}.so", variant.replace('-', "_")))
 }
 
 /// What the host of ABI 1.1 says of a plugin.
@@ -161,12 +194,42 @@ async fn a_newer_plugin_loads_without_its_additions() {
 fn an_older_plugin_loads_in_a_newer_host_vk_160_515() {
     assert_eq!(
         newer_host(&library("slow")),
-        "accepted: minor 0, drain absent, described true"
+        "accepted: minor 0, drain absent, described true, logs.list absent"
     );
     assert_eq!(
         newer_host(&plugin("appended")),
-        "accepted: minor 1, drain present, described true"
+        "accepted: minor 1, drain present, described true, logs.list present"
     );
+}
+
+#[tokio::test]
+async fn a_capability_that_has_grown_is_used_and_one_that_differs_costs_only_itself() {
+    crate::logs::install();
+    for (variant, differs) in [("appended", false), ("retyped-exec", true)] {
+        let path = plugin(variant);
+        let (provider, _) = launch(&provider_of(&path)).await.unwrap();
+        let request = json!({ "identity": pod("u1"), "container": "main" });
+        let request: LogRequest = serde_json::from_value(request).unwrap();
+        let mut log = provider.read_logs(&request, LONG).await.unwrap();
+        let mut text = String::new();
+        log.read_to_string(&mut text).await.unwrap();
+        log.finish().await.unwrap();
+        assert_eq!(text, "2026-01-01T00:00:00.000000000Z line\n");
+
+        assert_eq!(provider.has(EXEC), !differs);
+        let found = inspect_with(&path, Admits::default(), &tuning().probe).await.unwrap();
+        let [logs, exec] = &found.capabilities[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!((logs.id.as_str(), &logs.verdict), (LOGS, &Verdict::Usable));
+        match &exec.verdict {
+            Verdict::Usable => assert!(!differs),
+            Verdict::Incompatible(how) => {
+                assert!(differs && how.contains("i32 in the plugin"), "{how}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

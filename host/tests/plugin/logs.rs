@@ -39,7 +39,7 @@ fn lines() -> &'static Lines {
 }
 
 /// Lines of plugins that name a provider and hold a text.
-fn found(provider: &str, text: &str) -> Vec<Value> {
+pub fn found(provider: &str, text: &str) -> Vec<Value> {
     let bytes = lines().0.lock().unwrap().clone();
     String::from_utf8(bytes)
         .unwrap()

@@ -279,6 +279,44 @@ async fn a_panic_in_a_session_ends_it_and_all_others_of_the_instance() {
 }
 
 #[tokio::test]
+async fn an_input_whose_instance_is_given_up_does_not_pass_for_a_whole_one() {
+    const SESSIONS: usize = 20;
+    let (provider, _) = streams("half").await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut clients = Vec::new();
+    for number in 0..SESSIONS {
+        let command = format!("input {}", directory.path().join(number.to_string()).display());
+        let Session {
+            outcome, stdin, stdout, ..
+        } = exec(&provider, &command, &["stdin", "stdout"]);
+        let (mut stdin, mut stdout) = (stdin.unwrap(), stdout.unwrap());
+        stdin.write_all(b"half of it").await.unwrap();
+        stdout.read_exact(&mut [0; 5]).await.unwrap();
+        // As whoever serves a client does.
+        clients.push(tokio::spawn(async move {
+            let ended = outcome.await;
+            drop((stdin, stdout));
+            ended.unwrap_err().code
+        }));
+    }
+    let neighbour = exec(&provider, "panic", &["stdout"]);
+    assert_eq!(neighbour.outcome.await.unwrap_err().code, ErrorCode::Panicked);
+    for client in clients {
+        assert_eq!(client.await.unwrap(), ErrorCode::Unavailable);
+    }
+    let ends = || {
+        let files = std::fs::read_dir(directory.path()).unwrap();
+        let mut ends: Vec<_> = files
+            .map(|file| file.unwrap().path().extension().unwrap().to_owned())
+            .collect();
+        ends.sort();
+        ends
+    };
+    eventually("each says how it ended", || ends().len() == SESSIONS).await;
+    assert_eq!(ends(), ["dropped"; SESSIONS]);
+}
+
+#[tokio::test]
 async fn a_provider_that_is_given_up_while_it_hangs_ends_its_sessions() {
     for how in ["shut down", "dropped"] {
         let (provider, _) = streams("given-up").await;

@@ -6,6 +6,7 @@ use outrigger::plugin::Tuning;
 use outrigger_plugin::ErrorCode;
 use serde_json::json;
 use std::time::Duration;
+use std::time::Instant;
 
 #[tokio::test]
 async fn a_panic_fails_its_call_and_the_instance_is_rebuilt() {
@@ -196,6 +197,49 @@ async fn a_start_that_panics_or_hangs_costs_only_its_provider() {
 }
 
 #[tokio::test]
+async fn a_start_that_takes_long_is_not_waited_for_unless_it_is_required() {
+    let tuning = Tuning {
+        first_patience: Duration::from_millis(20),
+        ..tuning()
+    };
+    let mut config = provider("late", "slow", json!({ "startMs": 500 }));
+    let (late, _) = launch_with(&config, tuning.clone()).await.unwrap();
+    assert_eq!(*late.state().borrow(), State::Starting);
+    let error = late.ping(LONG).await.unwrap_err();
+    assert_eq!(
+        (error.code, &*error.message),
+        (ErrorCode::Unavailable, "the provider is starting")
+    );
+    reaches(&late, |state| *state == State::Ready { epoch: 1 }).await;
+    late.ping(LONG).await.unwrap();
+
+    config.required = true;
+    let (required, _) = launch_with(&config, tuning.clone()).await.unwrap();
+    assert_eq!(*required.state().borrow(), State::Ready { epoch: 1 });
+
+    let hanging = provider("p", "hang", json!({ "at": "start" }));
+    let tuning = Tuning {
+        start_timeout: Duration::from_millis(200),
+        ..tuning
+    };
+    let (hanging, _) = launch_with(&hanging, tuning).await.unwrap();
+    assert_eq!(*hanging.state().borrow(), State::Starting);
+    reaches(&hanging, |state| matches!(state, State::Poisoned { .. })).await;
+    // Told to end while its first start is under way.
+    let (ending, _) = launch_with(
+        &provider("p", "slow", json!({ "startMs": 500 })),
+        Tuning {
+            first_patience: Duration::from_millis(20),
+            ..crate::fixture::tuning()
+        },
+    )
+    .await
+    .unwrap();
+    ending.shutdown(LONG).await.unwrap();
+    assert_eq!(*ending.state().borrow(), State::Stopped);
+}
+
+#[tokio::test]
 async fn a_provider_whose_backend_is_away_is_tried_until_it_is_back() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("backend");
@@ -225,7 +269,14 @@ async fn a_drop_that_panics_or_hangs_does_not_hold_the_host() {
     let (panicky, _) = launch(&provider("drop", "panic", json!({ "at": "drop" })))
         .await
         .unwrap();
+    // Made last, and of the same image: what the first one says in its end is not this one's.
+    let (later, _) = launch(&provider("drops-later", "panic", json!({ "at": "ping" })))
+        .await
+        .unwrap();
     panicky.shutdown(LONG).await.unwrap();
+    let lines = |provider| crate::logs::found(provider, "drop of the fixture").len();
+    assert_eq!((lines("drop"), lines("drops-later")), (1, 0));
+    drop(later);
     let (hanging, _) = launch(&provider("stuck", "hang", json!({ "at": "drop" })))
         .await
         .unwrap();
@@ -237,4 +288,36 @@ async fn a_drop_that_panics_or_hangs_does_not_hold_the_host() {
     let error = hanging.shutdown(Duration::from_millis(30)).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Timeout);
     assert_eq!(*hanging.state().borrow(), State::Stopped);
+}
+
+#[tokio::test]
+async fn a_start_that_asks_for_time_gets_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("backend");
+    // Many times the pause that the host makes by itself.
+    let asked = Duration::from_millis(800);
+    let config = json!({ "needsFile": file, "retryAfterMs": 800 });
+    let begun = Instant::now();
+    let (provider, _) = launch(&provider("busy", "slow", config)).await.unwrap();
+    assert!(matches!(
+        *provider.state().borrow(),
+        State::Poisoned { attempts: 1, .. }
+    ));
+    std::fs::write(&file, b"").unwrap();
+    reaches(&provider, |state| matches!(state, State::Ready { .. })).await;
+    assert!(begun.elapsed() >= asked, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_instance_that_is_made_while_the_host_ends_knows_it() {
+    let (panicky, _) = launch(&provider("ending", "panic", json!({ "at": "ping" })))
+        .await
+        .unwrap();
+    let told = async || panicky.describe_node("n", LONG).await.unwrap().container_runtime;
+    assert_eq!(told().await, "panic://shutting-down-false");
+    panicky.announce_shutdown();
+    assert_eq!(told().await, "panic://shutting-down-true");
+    panicky.ping(LONG).await.unwrap_err();
+    reaches(&panicky, |state| *state == State::Ready { epoch: 2 }).await;
+    assert_eq!(told().await, "panic://shutting-down-true");
 }

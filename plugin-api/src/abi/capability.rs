@@ -7,7 +7,7 @@ use crate::{
     request,
 };
 use outrigger_wire::{
-    CallHeader, CapabilityEntry, RSlice, StableAbiTrait, WithMetadata,
+    ABI_MINOR, CallHeader, CapabilityEntry, RSlice, StableAbiTrait, WithMetadata,
     capability::{self as wire, SessionFds},
 };
 use std::{
@@ -31,7 +31,7 @@ macro_rules! table {
             /// Its table for a provider.
             pub fn entry<P: traits::$name>() -> CapabilityEntry {
                 CapabilityEntry {
-                    minor: 0,
+                    minor: ABI_MINOR,
                     layout: <wire::$ref as StableAbiTrait>::LAYOUT,
                     table: $name::<P>::TABLE.static_as_prefix().to_raw_ptr().cast(),
                 }

@@ -26,6 +26,8 @@ where
     T: Serialize,
 {
     guard(move || {
+        // Here and not where the work begins: the caller's time runs while that waits for a thread.
+        let call = call_of(header);
         let Some(instance) = Instance::<P>::find(instance) else {
             return code::NOT_FOUND;
         };
@@ -36,7 +38,7 @@ where
         instance.spawn(header, async move {
             let request = decode(&body)?;
             drop(body);
-            work(provider, call_of(header), request).await
+            work(provider, call, request).await
         })
     })
     .unwrap_or(code::PANICKED)
@@ -85,7 +87,7 @@ pub(super) extern "C" fn create<P: Exported>(
     body: RSlice<'_, u8>,
 ) -> u64 {
     let link = HostLink::new(services, host);
-    let made = guard(move || {
+    let make = move || {
         trace::install(link);
         let body = body.to_vec();
         Instance::<P>::launch(link, header, move || async move {
@@ -96,9 +98,11 @@ pub(super) extern "C" fn create<P: Exported>(
             })?;
             P::start(config, Host::new(link, request.provider)).await
         })
-    });
-    match made {
+        .inspect_err(|error| tracing::error!(%error, "unable to make a runtime for the provider"))
+    };
+    match link.on_thread(|| guard(make)) {
         Ok(Ok(id)) => id,
+        // The host hears no more than this; why is in its log.
         Ok(Err(_)) | Err(_) => 0,
     }
 }
@@ -174,7 +178,7 @@ pub(super) extern "C" fn cancel<P: Provider>(instance: u64, call: u64) -> u32 {
 }
 
 pub(super) extern "C" fn release<P: Provider>(instance: u64) {
-    // A panic in a drop has nobody to tell: the instance is gone either way.
+    // A panic in a drop is a line in the log and no more: the instance is gone either way.
     let _ = guard(|| Instance::<P>::release(instance));
 }
 

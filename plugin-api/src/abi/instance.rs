@@ -143,8 +143,10 @@ impl<P: Provider> Instance<P> {
             instances.remove(&id);
         }
         let runtime = instance.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
-        guard::discard(runtime.map(Runtime::shutdown_background));
-        guard::discard(instance);
+        instance.link.on_thread(|| {
+            guard::discard(runtime.map(Runtime::shutdown_background));
+            guard::discard(instance);
+        });
     }
 
     fn calls(&self) -> MutexGuard<'_, HashMap<u64, AbortHandle>> {
@@ -152,9 +154,10 @@ impl<P: Provider> Instance<P> {
     }
 }
 
-/// A call's details for the provider.
+/// A call's details for the provider. Its time begins now.
 pub(super) fn call_of(header: CallHeader) -> Call {
-    let deadline = (header.timeout_ms > 0).then(|| Instant::now() + Duration::from_millis(header.timeout_ms));
+    let limit = (header.timeout_ms > 0).then(|| Duration::from_millis(header.timeout_ms));
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     Call {
         id: header.call,
         deadline,

@@ -25,6 +25,14 @@ impl HostLink {
         CURRENT.set(Some(self));
     }
 
+    /// Runs `f`; what it logs on this thread is this instance's.
+    pub(crate) fn on_thread<T>(self, f: impl FnOnce() -> T) -> T {
+        let before = CURRENT.replace(Some(self));
+        let done = f();
+        CURRENT.set(before);
+        done
+    }
+
     pub(crate) fn of_thread() -> Option<Self> {
         CURRENT.try_with(Cell::get).ok().flatten()
     }

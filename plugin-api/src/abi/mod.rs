@@ -8,6 +8,8 @@ pub mod guard;
 mod instance;
 pub mod link;
 mod table;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use capability::{Attach, Exec, Images, Logs, PortForward, Stats};

@@ -10,7 +10,8 @@ pub const ALREADY_EXISTS: u32 = 2;
 pub const INVALID: u32 = 3;
 /// The provider can't do this at all.
 pub const UNSUPPORTED: u32 = 4;
-/// Busy: again after the given number of milliseconds, not before.
+/// Busy: what the host repeats by itself comes again after the given number of milliseconds, not before; its pings, and what a
+/// client asks for, come when they come.
 pub const RETRY_AFTER: u32 = 5;
 /// The backend is away.
 pub const UNAVAILABLE: u32 = 6;

@@ -65,8 +65,9 @@ pub struct HostServices {
     /// Ends a call: `code` is one of [`code`], `retry_after_ms` counts only with [`code::RETRY_AFTER`]; the body is the
     /// reply's JSON, or that of an error. A completion whose call is unknown (late, double, forged) is dropped.
     pub complete: extern "C" fn(host: u64, call: u64, code: u32, retry_after_ms: u64, body: RSlice<'_, u8>),
-    /// A log record: level 1 (error) to 5 (trace), body JSON `{target, message, fields, spans}`.
-    /// Returns 0 when it was taken and 1 when it was dropped because the host's queue was full.
+    /// A log record: level 1 (error) to 5 (trace), body JSON `{target, message, fields}`; fields of enclosing spans are named
+    /// `span.field`. Returns 0 when it was taken, and 1 when it was dropped: the host's queue was full, the record larger than
+    /// 64 KiB, or the handle unknown. It is taken until the instance has been released.
     pub log: extern "C" fn(host: u64, level: u32, record: RSlice<'_, u8>) -> u32,
     /// A sample for the host's metrics: JSON `{name, kind, labels, value}`.
     pub metric: extern "C" fn(host: u64, sample: RSlice<'_, u8>),
@@ -123,7 +124,8 @@ pub struct Plugin {
     pub shutdown: extern "C" fn(instance: u64, header: CallHeader, body: RSlice<'_, u8>) -> u32,
     /// Cancels a call by its number. Returns [`code::OK`], or [`code::NOT_FOUND`] when it is unknown or has ended.
     pub cancel: extern "C" fn(instance: u64, call: u64) -> u32,
-    /// Gives up an instance after `shutdown` or after a panic: its runtime ends, its handle is dead. Does not wait.
+    /// Gives up an instance after `shutdown` or after a panic: its runtime ends, its handle is dead. Its calls have been cancelled
+    /// before. What it says while this runs is not heard, but for its log. Does not wait for its tasks.
     pub release: extern "C" fn(instance: u64),
     /// Sets the level from which the plugin forwards logs: 0 (off) to 5 (trace). For the whole image.
     pub set_log_level: extern "C" fn(level: u32),
@@ -146,7 +148,7 @@ impl RootModule for PluginRef {
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct CapabilityEntry {
-    /// Minor version of this capability's table in the plugin: it counts appended fields.
+    /// [`ABI_MINOR`] of the plugin: the tables of capabilities grow with the ABI, in one line of versions.
     pub minor: u32,
     /// Layout of the table's prefix reference type.
     pub layout: &'static TypeLayout,

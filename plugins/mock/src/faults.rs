@@ -7,7 +7,7 @@ use crate::{
 };
 use outrigger_plugin::{PodIdentity, ProviderError, Result};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     future::{Future, pending},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -44,6 +44,9 @@ impl Op {
         }
     }
 }
+
+/// In the place of a UID.
+const OF_NO_POD: &str = "";
 
 /// Decides how calls fare.
 pub struct Faults {
@@ -84,6 +87,13 @@ impl Faults {
         for (uid, behaviour) in behaviours {
             self.remember(&uid, &Shared(Arc::new(behaviour)));
         }
+    }
+
+    /// The pods of which something is kept.
+    pub fn uids(&self) -> HashSet<String> {
+        let mut uids: HashSet<String> = lock(&self.own).keys().cloned().collect();
+        uids.extend(lock(&self.made).keys().filter(|uid| *uid != OF_NO_POD).cloned());
+        uids
     }
 
     /// A pod is gone for good.
@@ -137,7 +147,7 @@ impl Faults {
         if behaviour.failures == 0 && behaviour.failure_rate == 0.0 {
             return false;
         }
-        let (uid, name) = pod.map_or(("", String::new()), |pod| {
+        let (uid, name) = pod.map_or((OF_NO_POD, String::new()), |pod| {
             (&*pod.uid, format!("{}/{}", pod.namespace, pod.name))
         });
         let mut made = lock(&self.made);

@@ -1,8 +1,8 @@
 //! What the external back end did, in a file, so that it can be killed and started again.
 //!
 //! A line is appended for each thing done, before it is answered: the pod as it is after it, or none, and the counts
-//! of its UID. What happens by time alone is not written, but for a pod's vanishing: it happens again from the pod's
-//! last state. Lines are not
+//! of its UID. What happens by time alone is not written, since it happens again from the pod's last state; but for what
+//! frees an address that another pod may have by now: a pod's vanishing, and a change of its addresses. Lines are not
 //! synced to the disk: they survive the process, not the machine.
 
 use crate::{engine::pod::Pod, protocol::Count};

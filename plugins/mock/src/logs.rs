@@ -12,6 +12,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// Bytes that are written at once.
 const CHUNK: usize = 64 << 10;
+/// Between two looks while the back end is away; it may come back without a word of the pod.
+const AWAY: Duration = Duration::from_secs(1);
 
 impl Logs for Mock {
     async fn read_logs(&self, _call: Call, request: LogRequest, mut out: ByteStream) -> Result<()> {
@@ -59,6 +61,19 @@ pub struct Tail<'a> {
     over: bool,
 }
 
+/// What a look at a run has shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It goes on.
+    Runs,
+    /// It has ended, and when is known.
+    Ended,
+    /// It has ended some time since the last look.
+    Gone,
+    /// The back end is away.
+    Away,
+}
+
 impl Mock {
     /// The lines of a run from now on.
     pub async fn tail(&self, pod: &PodIdentity, container: &str, previous: bool) -> Result<Tail<'_>> {
@@ -94,15 +109,25 @@ impl Tail<'_> {
     /// Waits for more lines; `None` after the last one of the run. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<Range<u64>>> {
         while !self.over {
-            let ended = self.look().await?;
             let now = Timestamp::now();
-            let lines = self.source.lines(now).max(self.written);
-            if ended || lines > self.written {
-                self.over = ended;
-                let from = std::mem::replace(&mut self.written, lines);
-                return Ok(Some(from..lines));
-            }
-            match self.source.until_line(lines, now) {
+            let pause = match self.look().await? {
+                // Whether there are lines is not known either.
+                Look::Away => Some(AWAY),
+                look => {
+                    self.over = look != Look::Runs;
+                    let known = if look == Look::Gone {
+                        self.written
+                    } else {
+                        self.source.lines(now)
+                    };
+                    if self.over || known > self.written {
+                        let lines = known.max(self.written);
+                        return Ok(Some(std::mem::replace(&mut self.written, lines)..lines));
+                    }
+                    self.source.until_line(self.written, now)
+                }
+            };
+            match pause {
                 Some(pause) => drop(tokio::time::timeout(pause, self.changes.changed(&self.pod.uid)).await),
                 None => self.changes.changed(&self.pod.uid).await,
             }
@@ -110,8 +135,7 @@ impl Tail<'_> {
         Ok(None)
     }
 
-    /// Whether the run has ended.
-    async fn look(&mut self) -> Result<bool> {
+    async fn look(&mut self) -> Result<Look> {
         let run = self.source.run;
         let mut newest = self.mock.log_source(&self.pod, &self.container, self.previous).await;
         if !self.previous && newest.as_ref().is_ok_and(|newest| newest.run != run) {
@@ -119,14 +143,15 @@ impl Tail<'_> {
             newest = self.mock.log_source(&self.pod, &self.container, true).await;
         }
         match newest {
-            Ok(newest) if newest.run == run => self.source.ended = newest.ended,
-            // As long as the back end is away, nobody knows better.
-            Err(error) if error.code == ErrorCode::Unavailable => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(error) if error.code == ErrorCode::NotFound => return Ok(true),
-            Err(error) => return Err(error),
+            Ok(newest) if newest.run == run => {
+                self.source.ended = newest.ended;
+                Ok(newest.ended.map_or(Look::Runs, |_| Look::Ended))
+            }
+            Ok(_) => Ok(Look::Gone),
+            Err(error) if error.code == ErrorCode::NotFound => Ok(Look::Gone),
+            Err(error) if error.code == ErrorCode::Unavailable => Ok(Look::Away),
+            Err(error) => Err(error),
         }
-        Ok(self.source.ended.is_some())
     }
 
     /// Writes lines.

@@ -3,7 +3,7 @@
 use crate::{
     annotations::{Behaviours, Defaults},
     dice,
-    engine::spec::{ContainerSpec, ExitCodes, Kind, PodSpec, RestartAction, RestartPolicy, RestartRule},
+    engine::spec::{ContainerSpec, ExitCodes, Kind, PodSpec, RestartAction, RestartPolicy, RestartRule, Template},
     ip_pool::Cidr,
     span::Span,
 };
@@ -172,15 +172,17 @@ pub fn read(request: &PodRequest, around: &Surroundings) -> Result<PodSpec> {
             Span::Never
         },
         identity: request.identity.clone(),
-        ranges: if spec.host_network {
-            Vec::new()
-        } else {
-            around.ranges.clone()
-        },
-        restart_policy: spec.restart_policy,
-        grace: Duration::from_secs(spec.termination_grace_period_seconds),
         containers,
-        behaviour,
+        template: Template {
+            restart_policy: spec.restart_policy,
+            grace: Duration::from_secs(spec.termination_grace_period_seconds),
+            ranges: if spec.host_network {
+                Vec::new()
+            } else {
+                around.ranges.clone()
+            },
+            behaviour,
+        },
     })
 }
 

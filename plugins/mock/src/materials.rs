@@ -74,6 +74,11 @@ impl Shown {
         self.all().remove(uid);
     }
 
+    /// Those pods.
+    pub fn uids(&self) -> Vec<String> {
+        self.all().keys().cloned().collect()
+    }
+
     /// Whether a pod's are shown.
     pub fn has(&self, uid: &str) -> bool {
         self.all().contains_key(uid)

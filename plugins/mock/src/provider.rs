@@ -17,7 +17,7 @@ use outrigger_plugin::{
     Support, UpdateOutcome,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -38,6 +38,8 @@ pub struct Mock {
     /// Where the echo server of port-forwards listens, once it does.
     pub(crate) echo: OnceCell<SocketAddr>,
     pub(crate) shown: Shown,
+    /// Pods of which something is kept here though the last look lacked them, by UID.
+    doubtful: Mutex<HashSet<String>>,
     nodes: Arc<Nodes>,
 }
 
@@ -77,6 +79,7 @@ impl Provider for Mock {
             echo: OnceCell::new(),
             config,
             shown: Shown::default(),
+            doubtful: Mutex::default(),
             nodes,
         })
     }
@@ -85,10 +88,19 @@ impl Provider for Mock {
         self.config.declared()
     }
 
+    /// Nobody asks for the removal of a pod that the backend has lost, or never had.
+    async fn sync(&self, call: Call, believed: Vec<PodIdentity>) -> Result<Vec<PodReport>> {
+        let reports = self.list(call).await?;
+        let listed = reports.iter().map(|report| &report.identity);
+        self.sweep(&believed.iter().chain(listed).map(|pod| &*pod.uid).collect())
+            .await;
+        Ok(reports)
+    }
+
     async fn create(&self, _call: Call, pod: PodRequest) -> Result<PodReport> {
         let spec = Box::new(manifest::read(&pod, &self.around)?);
-        self.faults.remember(&pod.identity.uid, &spec.behaviour);
-        let show = spec.behaviour.show_materials;
+        self.faults.remember(&pod.identity.uid, &spec.template.behaviour);
+        let show = spec.template.behaviour.show_materials;
         let create = self.backend.ask(Request::Create { pod: spec });
         match self.faults.pass(Op::Create, Some(&pod.identity), create).await? {
             Reply::Report(report) => {
@@ -101,8 +113,8 @@ impl Provider for Mock {
 
     async fn update(&self, _call: Call, pod: PodRequest) -> Result<UpdateOutcome> {
         let spec = Box::new(manifest::read(&pod, &self.around)?);
-        self.faults.remember(&pod.identity.uid, &spec.behaviour);
-        let show = spec.behaviour.show_materials;
+        self.faults.remember(&pod.identity.uid, &spec.template.behaviour);
+        let show = spec.template.behaviour.show_materials;
         let update = self.backend.ask(Request::Update { pod: spec });
         match self.faults.pass(Op::Update, Some(&pod.identity), update).await? {
             Reply::Updated(outcome) => {
@@ -124,12 +136,7 @@ impl Provider for Mock {
     async fn remove(&self, _call: Call, pod: PodIdentity) -> Result<()> {
         let remove = self.backend.ask(Request::Remove { identity: pod.clone() });
         self.faults.pass(Op::Remove, Some(&pod), remove).await?;
-        if self.config.exec == ExecConfig::LocalProcess {
-            self.scratch.remove(&pod.uid).await?;
-        }
-        self.faults.forget(&pod.uid);
-        self.shown.forget(&pod.uid);
-        Ok(())
+        self.forget(&pod.uid).await
     }
 
     async fn get(&self, _call: Call, pod: PodIdentity) -> Result<PodReport> {
@@ -167,6 +174,33 @@ impl Provider for Mock {
 }
 
 impl Mock {
+    /// Forgets the pods that this look lacks and the last one did: one alone may have overtaken a create.
+    async fn sweep(&self, there: &HashSet<&str>) {
+        let mut missing = self.faults.uids();
+        missing.extend(self.shown.uids());
+        missing.extend(self.scratch.uids());
+        missing.retain(|uid| !there.contains(&**uid));
+        let lacked = {
+            let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *doubtful, missing.clone())
+        };
+        for uid in missing.intersection(&lacked) {
+            if let Err(error) = self.forget(uid).await {
+                tracing::warn!(uid, %error, "unable to clean up after a pod that is gone, it is tried again");
+            }
+        }
+    }
+
+    /// Lets go of all that is kept of a pod beside the backend.
+    async fn forget(&self, uid: &str) -> Result<()> {
+        if self.config.exec == ExecConfig::LocalProcess {
+            self.scratch.remove(uid).await?;
+        }
+        self.faults.forget(uid);
+        self.shown.forget(uid);
+        Ok(())
+    }
+
     fn keep_materials(&self, pod: &PodRequest, show: bool) {
         self.shown.keep(pod, show);
         if show {

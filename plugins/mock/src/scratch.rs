@@ -1,16 +1,23 @@
-//! Folders for local processes: one for each container, from its first command until its pod is removed.
+//! Folders for local processes: one for each container, from its first command until its pod is removed, or gone.
+//!
+//! Other instances may have theirs beside them. So none is looked for: what is known is what was made here, and of pods
+//! that an earlier process of the host had, only [`Scratch::remove`] takes the folders.
 
 use crate::config::Config;
 use outrigger_plugin::{PodIdentity, ProviderError, Result};
 use std::{
+    collections::HashSet,
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Where the folders are: `<base>/<uid of the pod>/<container>`. The same after a restart of the host.
 pub struct Scratch {
     base: PathBuf,
+    /// The pods that were given one, by UID.
+    pods: Mutex<HashSet<String>>,
 }
 
 impl Scratch {
@@ -19,13 +26,14 @@ impl Scratch {
         let own = || std::env::temp_dir().join(format!("outrigger-mock-{}", rustix::process::geteuid().as_raw()));
         Self {
             base: config.scratch.clone().unwrap_or_else(own),
+            pods: Mutex::default(),
         }
     }
 
     /// A container's folder; makes it.
     pub async fn folder(&self, pod: &PodIdentity, container: &str) -> Result<PathBuf> {
-        let (base, pod) = (self.base.clone(), self.of_pod(&pod.uid)?);
-        let folder = pod.join(part(container)?);
+        let (base, folder) = (self.base.clone(), self.of_pod(&pod.uid)?.join(part(container)?));
+        self.pods().insert(pod.uid.clone());
         let made = blocking(move || {
             private(&base)?;
             make(&folder)?;
@@ -45,7 +53,18 @@ impl Scratch {
         });
         removed.await.map_err(|source| {
             ProviderError::unavailable("unable to remove the pod's scratch folders").with_source(source)
-        })
+        })?;
+        self.pods().remove(uid);
+        Ok(())
+    }
+
+    /// The pods that have folders made here.
+    pub fn uids(&self) -> HashSet<String> {
+        self.pods().clone()
+    }
+
+    fn pods(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn of_pod(&self, uid: &str) -> Result<PathBuf> {

@@ -152,6 +152,7 @@ impl Observer for Hub {
             Act::Update => count.updates += 1,
             Act::Stop => count.stops += 1,
             Act::Remove => count.removes += 1,
+            Act::Readdress => {}
         });
     }
 }
@@ -235,6 +236,12 @@ impl Hub {
     }
 }
 
+/// Of a request that can't be read.
+#[derive(serde::Deserialize)]
+struct Numbered {
+    id: u64,
+}
+
 /// What a request changes.
 enum Changes {
     Nothing,
@@ -252,7 +259,9 @@ async fn serve(stream: UnixStream, number: u64, simulation: Arc<Simulation<Hub>>
                 Ok(ask) => handle(&simulation, number, ask),
                 Err(error) => {
                     let error = outrigger_plugin::ProviderError::invalid(format!("unable to read request: {error}"));
-                    simulation.observer().answer(number, 0, Changes::Nothing, Err(error));
+                    // Its number may be readable all the same, and whoever asked waits for it.
+                    let id = serde_json::from_str(&text).map_or(0, |Numbered { id }| id);
+                    simulation.observer().answer(number, id, Changes::Nothing, Err(error));
                 }
             }
         }

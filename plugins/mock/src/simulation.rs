@@ -26,13 +26,13 @@ pub trait Observer: Send + Sync + 'static {
     /// Something has happened to a pod that nobody asked for.
     fn changed(&self, change: &Change);
 
-    /// A request has changed what there is; its answer follows.
+    /// There is something else than before; the answer, or the change, follows.
     fn acted(&self, act: Act, uid: &str, pod: Option<&Pod>) {
         let _ = (act, uid, pod);
     }
 }
 
-/// What a request has done.
+/// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Made a pod.
@@ -45,6 +45,8 @@ pub enum Act {
     Stop,
     /// Removed a pod.
     Remove,
+    /// Given a pod other addresses, by time alone.
+    Readdress,
 }
 
 /// The engine, its clock and those who wait for it.
@@ -179,6 +181,9 @@ impl<O: Observer> Simulation<O> {
     }
 
     fn tell(&self, state: &mut State, change: &Change) {
+        for uid in state.engine.take_readdressed() {
+            self.observer.acted(Act::Readdress, &uid, state.engine.pod(&uid));
+        }
         self.observer.changed(change);
         let uid = &change.identity().uid;
         let outcome = match change {
@@ -197,10 +202,10 @@ impl<O: Observer> Simulation<O> {
 }
 
 fn list(engine: &Engine) -> PodList {
-    let own = engine.pods().filter(|pod| pod.behaviour.has_own_calls());
+    let own = engine.pods().filter(|pod| pod.template.behaviour.has_own_calls());
     PodList {
         behaviours: own
-            .map(|pod| (pod.identity.uid.clone(), Behaviour::clone(&pod.behaviour)))
+            .map(|pod| (pod.identity.uid.clone(), Behaviour::clone(&pod.template.behaviour)))
             .collect(),
         reports: engine.pods().map(crate::engine::report::report).collect(),
     }

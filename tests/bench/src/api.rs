@@ -115,15 +115,21 @@ impl Client {
 
     /// Creates an object; one that exists is fine, since a repeated try may meet its own first one.
     pub async fn create(&self, resource: &'static str, path: &str, body: Bytes) -> Result<()> {
-        self.write(
-            Method::POST,
-            resource,
-            path,
-            "application/json",
-            body,
-            StatusCode::CONFLICT,
-        )
-        .await
+        self.created(resource, path, body).await.map(drop)
+    }
+
+    /// Creates an object and gives the answer; nothing where one exists.
+    pub async fn created(&self, resource: &'static str, path: &str, body: Bytes) -> Result<Option<Bytes>> {
+        const EXISTS: StatusCode = StatusCode::CONFLICT;
+        let written = self.write(Method::POST, resource, path, "application/json", body, EXISTS);
+        let (status, answer) = written.await?;
+        Ok((status != EXISTS).then_some(answer))
+    }
+
+    /// Replaces an object, at the version in its body, and gives the answer.
+    pub async fn replace(&self, resource: &'static str, path: &str, body: Bytes) -> Result<Bytes> {
+        let written = self.write(Method::PUT, resource, path, "application/json", body, StatusCode::OK);
+        written.await.map(|(_, answer)| answer)
     }
 
     /// Patches by strategic merge; an object that is gone is fine.
@@ -131,6 +137,7 @@ impl Client {
         const STRATEGIC: &str = "application/strategic-merge-patch+json";
         self.write(Method::PATCH, resource, path, STRATEGIC, body, StatusCode::NOT_FOUND)
             .await
+            .map(drop)
     }
 
     /// Deletes an object with these options; one that is gone is fine.
@@ -144,8 +151,10 @@ impl Client {
             StatusCode::NOT_FOUND,
         )
         .await
+        .map(drop)
     }
 
+    /// Gives the answer: a success, or the status that is fine as well.
     async fn write(
         &self,
         method: Method,
@@ -154,9 +163,10 @@ impl Client {
         content_type: &str,
         body: Bytes,
         fine: StatusCode,
-    ) -> Result<()> {
+    ) -> Result<(StatusCode, Bytes)> {
         let verb = match method {
             Method::POST => "POST",
+            Method::PUT => "PUT",
             Method::PATCH => "PATCH",
             _ => "DELETE",
         };
@@ -166,13 +176,13 @@ impl Client {
             *self.writes.lock().entry((verb, resource)).or_default() += 1;
             let outcome = self.once(method.clone(), path, content_type, body.clone()).await;
             let again = match &outcome {
-                Ok((status, _)) if status.is_success() || *status == fine => return Ok(()),
+                Ok((status, _)) if status.is_success() || *status == fine => return outcome,
                 Ok((status, _)) => *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
                 Err(_) => true,
             };
             if !again || tries == TRIES {
                 let (status, body) = outcome?;
-                return success(verb, path, status, body).map(drop);
+                return success(verb, path, status, body).map(|body| (status, body));
             }
             // A server that can't answer now is given the time it usually asks for.
             tokio::time::sleep(Duration::from_secs(1)).await;

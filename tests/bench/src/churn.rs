@@ -7,6 +7,7 @@ use crate::cluster::Choice;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::tidied;
 use crate::report::Report;
 use crate::report::Round;
 use crate::round::Bench;
@@ -61,11 +62,18 @@ pub async fn run(
             churn.rounds
         ),
     ));
-    furnish(&bench.admin, &bench.namespace, directory).await?;
-    let outcome = rounds(&bench, churn, report).await;
+    in_namespace(&bench, rounds(&bench, churn, report)).await
+}
+
+/// Has something done in a bench's namespace, which is made for it and goes with all that is in it, whatever has come of it.
+pub async fn in_namespace<T>(bench: &Bench<'_>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let outcome = async {
+        furnish(&bench.admin, &bench.namespace, bench.directory).await?;
+        work.await
+    };
+    let outcome = outcome.await;
     let path = format!("/api/v1/namespaces/{}", bench.namespace);
-    bench.admin.delete("namespaces", &path, Bytes::new()).await?;
-    outcome
+    tidied(outcome, bench.admin.delete("namespaces", &path, Bytes::new()).await)
 }
 
 /// What rounds share, with a plan of nothing but its quiet times.

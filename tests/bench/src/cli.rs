@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::bound;
 use crate::cluster::Choice;
 use crate::ideal;
 use crate::node_churn::NodeChurn;
@@ -63,6 +64,9 @@ pub enum Command {
     /// Be the ideal responder until stdin is closed
     #[command(hide = true)]
     Ideal(ideal::Config),
+    /// Become a program that ends with whoever has started this
+    #[command(hide = true)]
+    Bound(bound::Bound),
 }
 
 /// What all measurements need.

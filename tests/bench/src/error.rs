@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::signal::unix::SignalKind;
 
 /// Why there is no result. Slowness is never an error here: a bench prints what it saw.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum Error {
         limit: Duration,
         examples: String,
     },
+    /// A signal.
+    #[error("unable to finish: told to end by {}", signal_name(.0))]
+    Told(SignalKind),
     /// A wrong command line.
     #[error("{0}")]
     Usage(String),
@@ -63,3 +67,23 @@ impl Error {
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn signal_name(signal: &SignalKind) -> &'static str {
+    match *signal == SignalKind::interrupt() {
+        true => "SIGINT",
+        false => "SIGTERM",
+    }
+}
+
+/// What came out of something, and of tidying up behind it, which is done in any case. Of two errors the first counts, and the
+/// other is told at once.
+pub fn tidied<T>(outcome: Result<T>, tidied: Result<()>) -> Result<T> {
+    match (outcome, tidied) {
+        (Ok(value), tidied) => tidied.map(|()| value),
+        (Err(error), Ok(())) => Err(error),
+        (Err(error), Err(second)) => {
+            eprintln!("{}", second.chain());
+            Err(error)
+        }
+    }
+}

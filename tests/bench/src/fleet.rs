@@ -12,8 +12,10 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use tokio::task::JoinSet;
 
-const NODES: &str = "/api/v1/nodes";
-const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+/// Where Node objects are.
+pub const NODES: &str = "/api/v1/nodes";
+/// Where nodes' leases are.
+pub const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 /// Requests under way at a time.
 const WORKERS: usize = 16;
 
@@ -100,24 +102,37 @@ impl Nodes {
 
     /// Deletes the Node objects.
     pub async fn delete(&self, admin: &Client) -> Result<()> {
-        self.each(admin, "nodes", NODES).await
+        self.delete_each(admin, "nodes", NODES).await
     }
 
     /// Takes all of them out of the cluster.
     pub async fn remove(&self, admin: &Client) -> Result<()> {
         self.delete(admin).await?;
-        self.each(admin, "leases", LEASES).await
+        self.delete_each(admin, "leases", LEASES).await
     }
 
-    async fn each(&self, admin: &Client, resource: &'static str, path: &'static str) -> Result<()> {
+    async fn delete_each(&self, admin: &Client, resource: &'static str, path: &'static str) -> Result<()> {
+        let admin = admin.clone();
+        let delete = move |name| {
+            let admin = admin.clone();
+            async move { admin.delete(resource, &format!("{path}/{name}"), Bytes::new()).await }
+        };
+        self.each(&format!("delete {resource}"), delete).await
+    }
+
+    /// Does something for each of them, for as many at a time as there are workers.
+    pub async fn each<Done>(&self, what: &str, work: impl Fn(String) -> Done + Clone + Send + 'static) -> Result<()>
+    where
+        Done: Future<Output = Result<()>> + Send,
+    {
         let names: Arc<[String]> = self.names().into();
         let next = Arc::new(AtomicUsize::new(0));
         let mut workers = JoinSet::new();
         for _ in 0..WORKERS.min(names.len()) {
-            let (names, next, admin) = (names.clone(), next.clone(), admin.clone());
+            let (names, next, work) = (names.clone(), next.clone(), work.clone());
             workers.spawn(async move {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    admin.delete(resource, &format!("{path}/{name}"), Bytes::new()).await?;
+                    work(name.clone()).await?;
                 }
                 Ok(())
             });
@@ -125,7 +140,7 @@ impl Nodes {
         while let Some(done) = workers.join_next().await {
             done.unwrap_or_else(|error| {
                 Err(Error::Transport {
-                    what: format!("delete {resource}"),
+                    what: what.to_owned(),
                     reason: error.to_string(),
                 })
             })?;

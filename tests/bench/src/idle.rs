@@ -28,7 +28,12 @@ pub async fn measure(
     let admin = Client::connect(&cluster.admin_kubeconfig).await?;
     let node = Nodes::one(format!("bench-idle-{}", std::process::id()));
     let subject = Subject::start(Kind::Host, &node, cluster, host, directory, &admin).await?;
-    let process = subject.process()?;
+    let facts = subject.during(&admin, async |process| look_at(process, span, settle).await);
+    report.facts.extend(facts.await?);
+    Ok(())
+}
+
+async fn look_at(process: Process, span: Duration, settle: Duration) -> Result<[(&'static str, String); 5]> {
     tokio::time::sleep(settle).await;
     let (begin, cpu, wakeups) = (Instant::now(), process.cpu()?, process.wakeups()?);
     let mut resident = Vec::new();
@@ -43,7 +48,7 @@ pub async fn measure(
     resident.sort_unstable();
     let at = |index: usize| resident.get(index).copied().map_or(0.0, mebibytes);
     let (least, median, most) = (at(0), at(resident.len() / 2), at(resident.len().saturating_sub(1)));
-    report.facts.extend([
+    Ok([
         ("time", format!("{took:.0} s")),
         ("CPU", format!("{:.4}% of a core", cpu / took * 100.0)),
         (
@@ -55,8 +60,7 @@ pub async fn measure(
         ),
         ("wake-ups", format!("{:.1} a second", wakeups as f64 / took)),
         ("threads", threads(process).to_string()),
-    ]);
-    subject.stop(&admin).await
+    ])
 }
 
 fn threads(process: Process) -> usize {

@@ -6,6 +6,7 @@
 //! `pod-churn streams`: what a pod's logs and sessions cost, beside a server on Kubernetes' own streaming package.
 
 mod api;
+mod bound;
 mod churn;
 mod cli;
 mod cluster;
@@ -14,6 +15,7 @@ mod fleet;
 mod generator;
 mod ideal;
 mod idle;
+mod interrupt;
 mod kwok;
 mod latencies;
 mod machine;
@@ -25,6 +27,8 @@ mod round;
 mod scale;
 mod streams;
 mod subject;
+#[cfg(test)]
+mod testing;
 
 use clap::Parser;
 use cli::Cli;
@@ -33,6 +37,7 @@ use cli::Common;
 use cluster::Cluster;
 use error::Error;
 use error::Result;
+use error::tidied;
 use report::Report;
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,12 +57,19 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(dispatch(cli)) {
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = dispatch(cli) => outcome,
+            told = interrupt::insisted() => Err(told),
+        }
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", error.chain());
             match error {
                 Error::Usage(_) => ExitCode::from(USAGE),
+                Error::Told(signal) => ExitCode::from(interrupt::exit_code(signal)),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -67,6 +79,7 @@ fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<()> {
     match cli.command {
         Some(Command::Ideal(config)) => ideal::run(config).await,
+        Some(Command::Bound(bound)) => Err(bound::run(bound)),
         Some(Command::Idle { common, seconds }) => measure(&common, Job::Idle(Duration::from_secs(seconds))).await,
         Some(Command::Scale { common, scale }) => measure(&common, Job::Scale(&scale)).await,
         Some(Command::Nodes { common, load }) => measure(&common, Job::Nodes(&load)).await,
@@ -85,6 +98,7 @@ enum Job<'a> {
 
 /// Prepares files and cluster, does the job, shows the report. Files stay when it fails.
 async fn measure(common: &Common, job: Job<'_>) -> Result<()> {
+    interrupt::listen()?;
     let scratch = |source| Error::File {
         verb: "create",
         path: common.dir.clone().unwrap_or_else(std::env::temp_dir),
@@ -116,10 +130,12 @@ async fn measure(common: &Common, job: Job<'_>) -> Result<()> {
 
 async fn measure_in(common: &Common, job: Job<'_>, directory: &Path) -> Result<()> {
     let host = host_files(common)?;
-    let cluster = Cluster::open(&common.cluster, common.host_kubeconfig.as_deref(), directory).await?;
+    let cluster = tokio::select! {
+        cluster = Cluster::open(&common.cluster, common.host_kubeconfig.as_deref(), directory) => cluster?,
+        told = interrupt::told() => return Err(told),
+    };
     let outcome = measure_on(&cluster, common, job, &host, directory).await;
-    let closed = cluster.close().await;
-    outcome.and(closed)
+    tidied(outcome, cluster.close().await)
 }
 
 async fn measure_on(
@@ -156,7 +172,11 @@ async fn measure_on(
         }
         Job::Scale(scale) => scale::run(common, scale, cluster, host, directory, &mut report).await?,
         Job::Nodes(load) => node_churn::run(common, load, cluster, host, directory, &mut report).await?,
-        Job::Streams(plan) => streams::run(common, plan, cluster, host, directory, &mut report).await?,
+        // All that it starts ends with what it holds of it, and with the cluster, which is its own.
+        Job::Streams(plan) => tokio::select! {
+            outcome = streams::run(common, plan, cluster, host, directory, &mut report) => outcome?,
+            told = interrupt::told() => return Err(told),
+        },
         Job::Churn(churn) => churn::run(common, churn, cluster, host, directory, &mut report).await?,
     }
     show(common, &report)

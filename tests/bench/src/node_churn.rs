@@ -6,6 +6,7 @@ use crate::cli::Common;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::tidied;
 use crate::fleet::Nodes;
 use crate::process::Process;
 use crate::report::Report;
@@ -79,28 +80,36 @@ async fn round(bench: &Bench<'_>, count: usize, number: usize, kind: Kind) -> Re
     };
     let began = Instant::now();
     let mut subject = Subject::start(kind, &nodes, bench.cluster, bench.host, bench.directory, &bench.admin).await?;
+    let outcome = course(bench, &nodes, kind, began, &mut subject, &mut figures).await;
+    tidied(outcome, subject.stop(&bench.admin).await)?;
+    Ok(figures.samples)
+}
+
+async fn course(
+    bench: &Bench<'_>,
+    nodes: &Nodes,
+    kind: Kind,
+    began: Instant,
+    subject: &mut Subject,
+    figures: &mut Figures,
+) -> Result<()> {
     let process = subject.process()?;
     figures.note("registered", began.elapsed(), process.cpu()?);
     tokio::time::sleep(bench.plan.settle).await;
     figures.sample("RSS", "MiB", mebibytes(process.memory()?.resident));
     if kind.is_host() {
-        let outcome = tokio::select! {
-            outcome = host_only(bench, &nodes, process, &mut figures) => outcome,
-            error = subject.died() => Err(error),
-        };
-        if outcome.is_ok() {
-            leave(bench, &nodes, &mut subject, process, &mut figures).await?;
+        tokio::select! {
+            outcome = host_only(bench, nodes, process, figures) => outcome?,
+            error = subject.disturbed() => return Err(error),
         }
-        outcome.and(subject.stop(&bench.admin).await)?;
-    } else {
-        let (began, cpu) = (Instant::now(), process.cpu()?);
-        nodes.delete(&bench.admin).await?;
-        tokio::time::sleep(bench.plan.settle).await;
-        let spent = process.cpu()?.saturating_sub(cpu);
-        figures.note("deleted", began.elapsed().saturating_sub(bench.plan.settle), spent);
-        subject.stop(&bench.admin).await?;
+        return leave(bench, nodes, subject, process, figures).await;
     }
-    Ok(figures.samples)
+    let (began, cpu) = (Instant::now(), process.cpu()?);
+    nodes.delete(&bench.admin).await?;
+    tokio::time::sleep(bench.plan.settle).await;
+    let spent = process.cpu()?.saturating_sub(cpu);
+    figures.note("deleted", began.elapsed().saturating_sub(bench.plan.settle), spent);
+    Ok(())
 }
 
 /// Somebody deletes all Node objects; the host makes them again.

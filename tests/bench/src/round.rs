@@ -58,17 +58,15 @@ impl Bench<'_> {
     pub async fn round(&self, number: usize, kind: Kind) -> Result<Vec<Sample>> {
         let node = format!("{}-{}-{number}", self.namespace, kind.slug());
         let nodes = Nodes::one(node);
-        let mut subject = Subject::start(kind, &nodes, self.cluster, self.host, self.directory, &self.admin).await?;
-        let mut course = Course::open(self, &subject, &nodes).await?;
+        let subject = Subject::start(kind, &nodes, self.cluster, self.host, self.directory, &self.admin).await?;
         let prefix = format!("{}{number}", kind.slug());
-        let outcome = tokio::select! {
-            outcome = course.run(&prefix) => outcome,
-            error = subject.died() => Err(error),
+        let work = async |process| {
+            let mut course = Course::open(self, process, &nodes).await?;
+            course.run(&prefix).await?;
+            Ok(course.samples)
         };
-        let samples = course.samples;
-        // Whatever happened, somebody's cluster is left without our node; its pods then go with the namespace.
-        let stopped = subject.stop(&self.admin).await;
-        outcome.and(stopped).map(|()| samples)
+        // Whatever happens, somebody's cluster is left without our node; its pods then go with the namespace.
+        subject.during(&self.admin, work).await
     }
 }
 
@@ -85,13 +83,13 @@ pub struct Course<'a> {
 
 impl<'a> Course<'a> {
     /// Begins with a generator of its own.
-    pub async fn open(bench: &'a Bench<'a>, subject: &Subject, nodes: &Nodes) -> Result<Self> {
+    pub async fn open(bench: &'a Bench<'a>, process: Process, nodes: &Nodes) -> Result<Self> {
         let client = Client::connect(&bench.cluster.admin_kubeconfig).await?;
         Ok(Course {
             bench,
             generator: Generator::open(client.clone(), &bench.namespace, nodes.names(), bench.plan.tokens).await?,
             client,
-            process: subject.process()?,
+            process,
             samples: Vec::new(),
         })
     }
@@ -139,7 +137,7 @@ impl<'a> Course<'a> {
             self.memory("emptied")?;
         }
         let writes = self.writes().await?.since(&before);
-        self.count(&writes, label, pods);
+        self.samples.extend(counted(&writes, label, pods));
         Ok(())
     }
 
@@ -192,29 +190,6 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// Writes per pod life. Everybody's but the generator's count; nobody but the subject writes pods of its node.
-    fn count(&mut self, writes: &Writes, label: &str, pods: usize) {
-        let per_pod = |count: u64| count as f64 / pods as f64;
-        self.sample(&format!("{label}, writes to pods"), "1/pod", per_pod(writes.of("pods")));
-        for ((verb, resource), count) in &writes.sent {
-            if matches!(resource.split('/').next(), Some("pods" | "events")) {
-                self.sample(&format!("{label}, {verb} {resource}"), "1/pod", per_pod(*count));
-            }
-        }
-        self.sample(
-            &format!("{label}, refused writes to pods"),
-            "1/pod",
-            per_pod(writes.refused_of("pods")),
-        );
-        let all: u64 = writes.sent.values().sum();
-        let others = all - writes.of("pods") - writes.of("events");
-        self.sample(
-            &format!("{label}, other writes of all clients"),
-            "in all",
-            others as f64,
-        );
-    }
-
     async fn writes(&self) -> Result<Writes> {
         Writes::read(&self.bench.admin, &self.client).await
     }
@@ -241,7 +216,71 @@ impl<'a> Course<'a> {
     }
 }
 
+/// Writes per pod life. Everybody's but the generator's count; nobody but the subject writes pods of its node, and hardly
+/// anybody else asks for tokens.
+fn counted(writes: &Writes, label: &str, pods: usize) -> Vec<Sample> {
+    let sample = |name: &str, unit, value| Sample {
+        name: format!("{label}, {name}"),
+        unit,
+        value,
+    };
+    let per_pod = |name: &str, count: u64| sample(name, "1/pod", count as f64 / pods as f64);
+    let mut samples = vec![per_pod("writes to pods", writes.of("pods"))];
+    let mut others = 0;
+    for ((verb, resource), count) in &writes.sent {
+        let (object, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        match (object, subresource) {
+            ("pods" | "events", _) | ("serviceaccounts", "token") => {
+                samples.push(per_pod(&format!("{verb} {resource}"), *count));
+            }
+            _ => others += count,
+        }
+    }
+    samples.push(per_pod("refused writes to pods", writes.refused_of("pods")));
+    samples.push(sample("other writes of all clients", "in all", others as f64));
+    samples
+}
+
 /// Bytes as MiB.
 pub fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_count_by_pods_and_leases_by_time() {
+        let sent = [
+            (("PATCH", "pods/status"), 4),
+            (("DELETE", "pods"), 2),
+            (("POST", "events"), 6),
+            (("POST", "serviceaccounts/token"), 2),
+            (("POST", "serviceaccounts"), 1),
+            (("PUT", "leases"), 7),
+        ];
+        let sent = sent.map(|((verb, resource), count)| ((verb.to_owned(), resource.to_owned()), count));
+        let writes = Writes {
+            sent: sent.into(),
+            ..Writes::default()
+        };
+        let samples = counted(&writes, "blast", 2);
+        let rows: Vec<_> = samples
+            .iter()
+            .map(|sample| (sample.name.as_str(), sample.unit, sample.value))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("blast, writes to pods", "1/pod", 3.0),
+                ("blast, DELETE pods", "1/pod", 1.0),
+                ("blast, PATCH pods/status", "1/pod", 2.0),
+                ("blast, POST events", "1/pod", 3.0),
+                ("blast, POST serviceaccounts/token", "1/pod", 1.0),
+                ("blast, refused writes to pods", "1/pod", 0.0),
+                ("blast, other writes of all clients", "in all", 8.0),
+            ]
+        );
+    }
 }

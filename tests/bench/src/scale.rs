@@ -18,7 +18,6 @@ use crate::round::mebibytes;
 use crate::subject::HostFiles;
 use crate::subject::Kind;
 use crate::subject::Subject;
-use bytes::Bytes;
 use clap::Args;
 use clap::ValueEnum;
 use std::path::Path;
@@ -105,11 +104,7 @@ pub async fn run(
         "load",
         format!("{pods} pods on {nodes} nodes as fast as 32 workers can, {cycles} times; at rest for {rest} s; {rounds} rounds"),
     ));
-    churn::furnish(&bench.admin, &bench.namespace, directory).await?;
-    let outcome = all_rounds(&bench, scale, report).await;
-    let path = format!("/api/v1/namespaces/{}", bench.namespace);
-    bench.admin.delete("namespaces", &path, Bytes::new()).await?;
-    outcome
+    churn::in_namespace(&bench, all_rounds(&bench, scale, report)).await
 }
 
 async fn all_rounds(bench: &Bench<'_>, scale: &Size, report: &mut Report) -> Result<()> {
@@ -133,18 +128,16 @@ async fn round(bench: &Bench<'_>, scale: &Size, number: usize, kind: Kind) -> Re
     let prefix = format!("{}-{}-{number}", bench.namespace, kind.slug());
     let nodes = Nodes::many(prefix, scale.nodes);
     let began = Instant::now();
-    let mut subject = Subject::start(kind, &nodes, bench.cluster, bench.host, bench.directory, &bench.admin).await?;
+    let subject = Subject::start(kind, &nodes, bench.cluster, bench.host, bench.directory, &bench.admin).await?;
     let took = began.elapsed();
-    let mut course = Course::open(bench, &subject, &nodes).await?;
     let prefix = format!("{}{number}", kind.slug());
-    let outcome = tokio::select! {
-        outcome = course_of(&mut course, scale, took, &prefix) => outcome,
-        error = subject.died() => Err(error),
+    let work = async |process| {
+        let mut course = Course::open(bench, process, &nodes).await?;
+        course_of(&mut course, scale, took, &prefix).await?;
+        Ok(course.samples)
     };
-    let samples = course.samples;
-    // Whatever happened, somebody's cluster is left without our nodes; their pods then go with the namespace.
-    let stopped = subject.stop(&bench.admin).await;
-    outcome.and(stopped).map(|()| samples)
+    // Whatever happens, somebody's cluster is left without our nodes; their pods then go with the namespace.
+    subject.during(&bench.admin, work).await
 }
 
 async fn course_of(course: &mut Course<'_>, scale: &Size, took: Duration, prefix: &str) -> Result<()> {

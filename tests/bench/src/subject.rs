@@ -1,11 +1,14 @@
 //! The programs that are compared: each answers the pods of its nodes.
 
 use crate::api::Client;
+use crate::bound;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::tidied;
 use crate::fleet::NodeWatch;
 use crate::fleet::Nodes;
+use crate::interrupt;
 use crate::kwok;
 use crate::process::Process;
 use rustix::process::Pid;
@@ -88,7 +91,7 @@ impl HostFiles {
             reason: error.to_string(),
         })?;
         write(&path, &text)?;
-        let mut command = Command::new(&self.binary);
+        let mut command = bound::command(&self.binary)?;
         command.arg("run").arg("--config").arg(path).stdin(Stdio::null());
         Ok(command)
     }
@@ -104,7 +107,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Starts it and waits until its nodes are Ready.
+    /// Starts it and waits until its nodes are Ready. One that does not come so far leaves none of them.
     pub async fn start(
         kind: Kind,
         nodes: &Nodes,
@@ -116,20 +119,43 @@ impl Subject {
         let watch = nodes.watch(admin).await?;
         let command = match kind {
             Kind::Ideal => ideal(nodes, cluster)?,
-            Kind::Kwok => {
-                kwok::register(nodes, cluster, admin).await?;
-                kwok::command(nodes, cluster, host, directory)?
-            }
+            Kind::Kwok => kwok::command(nodes, cluster, host, directory)?,
             Kind::Host | Kind::HostWithoutEvents | Kind::HostWithOwnWatches => {
                 host.command(&config_of(kind, nodes, cluster, host), nodes.prefix(), directory)?
             }
         };
-        Self::launch(command, nodes, watch, directory).await
+        let started = async {
+            if kind == Kind::Kwok {
+                kwok::register(nodes, cluster.node_address, admin).await?;
+            }
+            Self::launch(command, nodes, watch, directory).await
+        };
+        match started.await {
+            Ok(subject) => Ok(subject),
+            Err(error) => tidied(Err(error), nodes.remove(admin).await),
+        }
     }
 
     /// Starts a program that brings these nodes, and waits until `watch`, which began before there was any of them, has seen
-    /// all of them Ready.
-    pub async fn launch(mut command: Command, nodes: &Nodes, mut watch: NodeWatch, directory: &Path) -> Result<Self> {
+    /// all of them Ready. Where that fails it has ended.
+    pub async fn launch(command: Command, nodes: &Nodes, mut watch: NodeWatch, directory: &Path) -> Result<Self> {
+        let mut subject = Self::spawn(command, nodes, directory)?;
+        let late = Error::Late {
+            what: format!("{} Ready", nodes.title()),
+            limit: START,
+            log: subject.log.clone(),
+        };
+        let ready = tokio::select! {
+            ready = tokio::time::timeout(START, watch.all_ready()) => ready.unwrap_or(Err(late)),
+            error = subject.disturbed() => Err(error),
+        };
+        match ready {
+            Ok(()) => Ok(subject),
+            Err(error) => tidied(Err(error), subject.end().await),
+        }
+    }
+
+    fn spawn(mut command: Command, nodes: &Nodes, directory: &Path) -> Result<Self> {
         let log = directory.join(format!("{}.log", nodes.prefix()));
         // Nothing of the shell that the bench runs in may count.
         for (name, _) in std::env::vars_os() {
@@ -156,22 +182,24 @@ impl Subject {
                 program: command.as_std().get_program().to_string_lossy().into_owned(),
                 reason: error.to_string(),
             })?;
-        let mut subject = Self {
+        Ok(Self {
             nodes: nodes.clone(),
             log,
             stdin: child.stdin.take(),
             child,
+        })
+    }
+
+    /// Has something done while it runs, then ends it and takes its nodes out of the cluster, whatever has come of it.
+    pub async fn during<T>(mut self, admin: &Client, work: impl AsyncFnOnce(Process) -> Result<T>) -> Result<T> {
+        let outcome = match self.process() {
+            Err(error) => Err(error),
+            Ok(process) => tokio::select! {
+                outcome = work(process) => outcome,
+                error = self.disturbed() => Err(error),
+            },
         };
-        let late = Error::Late {
-            what: format!("{} Ready", nodes.title()),
-            limit: START,
-            log: subject.log.clone(),
-        };
-        let ready = tokio::select! {
-            ready = tokio::time::timeout(START, watch.all_ready()) => ready.unwrap_or(Err(late)),
-            error = subject.died() => Err(error),
-        };
-        ready.map(|()| subject)
+        tidied(outcome, self.stop(admin).await)
     }
 
     /// To measure it.
@@ -179,9 +207,12 @@ impl Subject {
         self.child.id().map(Process).ok_or_else(|| self.ended("it has ended"))
     }
 
-    /// Waits for its end, which nobody has asked for.
-    pub async fn died(&mut self) -> Error {
-        let status = self.child.wait().await;
+    /// Waits for what no round outlives: its end, which nobody has asked for, or the bench being told to end.
+    pub async fn disturbed(&mut self) -> Error {
+        let status = tokio::select! {
+            status = self.child.wait() => status,
+            told = interrupt::told() => return told,
+        };
         self.ended(&status.map_or_else(|error| error.to_string(), |status| status.to_string()))
     }
 
@@ -213,15 +244,23 @@ impl Subject {
 
     /// Ends it, then takes its nodes out of the cluster.
     pub async fn stop(mut self, admin: &Client) -> Result<()> {
+        let ended = self.end().await;
+        tidied(ended, self.nodes.remove(admin).await)
+    }
+
+    /// Ends it; one that takes too long is killed, since it would make its nodes again.
+    async fn end(&mut self) -> Result<()> {
         self.term();
-        if tokio::time::timeout(END, self.child.wait()).await.is_err() {
-            return Err(Error::Late {
-                what: format!("the end of the subject of {}", self.nodes.title()),
-                limit: END,
-                log: self.log.clone(),
-            });
+        if tokio::time::timeout(END, self.child.wait()).await.is_ok() {
+            return Ok(());
         }
-        self.nodes.remove(admin).await
+        let late = Error::Late {
+            what: format!("the end of the subject of {}", self.nodes.title()),
+            limit: END,
+            log: self.log.clone(),
+        };
+        let killed = self.child.kill().await;
+        tidied(Err(late), killed.map_err(|error| self.ended(&error.to_string())))
     }
 }
 
@@ -236,6 +275,8 @@ fn ideal(nodes: &Nodes, cluster: &Cluster) -> Result<Command> {
         .arg("--kubeconfig")
         .arg(&cluster.host_kubeconfig)
         .args(["--node", nodes.prefix(), "--address", &cluster.node_address.to_string()])
+        // It ends with its input. As with the others, ctrl-C is for the bench.
+        .process_group(0)
         .stdin(Stdio::piped());
     if let Some(count) = nodes.count() {
         command.args(["--count", &count.to_string()]);

@@ -105,6 +105,25 @@ impl ApiError {
         ApiError::conflict(resource, name, why)
     }
 
+    /// 422 because the update of an object that others contend for names no resourceVersion. The real server names the
+    /// resource where others of its refusals name the kind.
+    pub fn unconditional(resource: &Resource, name: &str) -> ApiError {
+        let cause = Cause {
+            field: "metadata.resourceVersion".to_owned(),
+            reason: "FieldValueInvalid",
+            message: "Invalid value: 0x0: must be specified for an update".to_owned(),
+        };
+        let message = format!(
+            "{} \"{name}\" is invalid: {}: {}",
+            resource.qualified(),
+            cause.field,
+            cause.message
+        );
+        let mut error = ApiError::new(422, "Invalid", message).about(resource, name);
+        error.causes = vec![cause];
+        error
+    }
+
     /// 422 with its causes.
     pub fn invalid(resource: &Resource, name: &str, causes: Vec<Cause>) -> ApiError {
         let list: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();

@@ -68,6 +68,8 @@ pub enum Scene {
     TellsServices,
     /// It gets a pod its certificate.
     Certifies,
+    /// It gets a pod its certificate where every watch takes a connection of its own.
+    CertifiesPlainly,
     /// It serves with a certificate of the cluster.
     Serves,
     /// It knows which cluster it is in.
@@ -106,7 +108,7 @@ impl Scene {
     /// Why it can't be played there, if it can't.
     pub async fn lacks(self, test: &Test) -> Option<&'static str> {
         let (kind, plural) = match self {
-            Self::Certifies => ("PodCertificateRequest", "podcertificaterequests"),
+            Self::Certifies | Self::CertifiesPlainly => ("PodCertificateRequest", "podcertificaterequests"),
             Self::Follows(Reference::Bundle) => BUNDLES,
             _ => return None,
         };
@@ -116,13 +118,13 @@ impl Scene {
 
     /// Whether the host uses the right for this verb before anything is done here.
     pub fn begins_with(self, verb: &str) -> bool {
-        verb == "watch" || matches!(self, Self::Certifies | Self::Serves)
+        verb == "watch" || matches!(self, Self::Certifies | Self::CertifiesPlainly | Self::Serves)
     }
 
     /// Starts the host.
     pub async fn stage(self, test: Test, token: String, mut kubeconfig: PathBuf) -> Stage {
         let mut way = None;
-        if let Self::Rereads(_) = self {
+        if matches!(self, Self::Rereads(_) | Self::CertifiesPlainly) {
             // It speaks HTTP/1.1 only.
             let detour = TroubledWay::start(&kubeconfig, test.directory()).await;
             kubeconfig = detour.kubeconfig().to_owned();
@@ -175,7 +177,7 @@ impl Stage {
                 self.put(reference, "m", BEFORE).await;
                 self.run(reference).await;
             }
-            Scene::Certifies => {
+            Scene::Certifies | Scene::CertifiesPlainly => {
                 let source = json!({ "podCertificate": {
                     "signerName": "suite.outrigger.dev/signer", "keyType": "ECDSAP256",
                     "keyPath": "key.pem", "certificateChainPath": "chain.pem",
@@ -241,7 +243,7 @@ impl Stage {
                 let late = object(json!({ "metadata": { "name": "late" }, "spec": spec }));
                 services.create(&PostParams::default(), &late).await.unwrap();
             }
-            Scene::Certifies => {
+            Scene::Certifies | Scene::CertifiesPlainly => {
                 let requests = self.api(REQUESTS).await;
                 let requests: Api<DynamicObject> = Api::namespaced_with(test.client.clone(), &test.id, &requests);
                 let first = || async {
@@ -323,7 +325,7 @@ impl Stage {
                 let spec = test.leases().get(&name).await.map_err(word)?.spec.unwrap();
                 check(spec.renew_time > spec.acquire_time, &spec)
             }
-            Scene::Runs(_) | Scene::Rereads(_) | Scene::Certifies => {
+            Scene::Runs(_) | Scene::Rereads(_) | Scene::Certifies | Scene::CertifiesPlainly => {
                 let pod = test.pods().get(POD).await.map_err(word)?;
                 check(is_running(&pod), &pod.status)
             }

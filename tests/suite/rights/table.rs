@@ -118,7 +118,13 @@ pub const TABLE: &[Row] = &[
     ),
     row("", "serviceaccounts", "get", Scene::Certifies, MOUNT),
     row(CERTIFICATES, "podcertificaterequests", "create", Scene::Certifies, READ),
-    row(CERTIFICATES, "podcertificaterequests", "list", Scene::Certifies, MOUNT),
+    row(
+        CERTIFICATES,
+        "podcertificaterequests",
+        "list",
+        Scene::CertifiesPlainly,
+        MOUNT,
+    ),
     row(CERTIFICATES, "podcertificaterequests", "watch", Scene::Certifies, MOUNT),
     row("", "namespaces", "get", Scene::Identifies, "orphans are not swept"),
     row(

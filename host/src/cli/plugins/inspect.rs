@@ -1,6 +1,7 @@
 //! `outrigger plugins inspect`
 
 use crate::config::PluginsConfig;
+use crate::config::plugin_of;
 use crate::plugin;
 use crate::plugin::Abi;
 use crate::plugin::Inspection;
@@ -22,7 +23,7 @@ const KNOWN: [&str; 6] = [
     capability::IMAGES,
 ];
 
-/// What there is to know of a plugin; or its schema alone.
+/// What there is to know of a plugin; or its schema alone. One that the settings do not allow is not tried out.
 pub(super) async fn page(name_or_path: &str, schema: bool, settings: &PluginsConfig) -> Result<String, plugin::Error> {
     let is_path = name_or_path.contains('/') || name_or_path.ends_with(".so");
     let path = if is_path {
@@ -30,7 +31,17 @@ pub(super) async fn page(name_or_path: &str, schema: bool, settings: &PluginsCon
     } else {
         plugin::find(name_or_path, &settings.directories)?
     };
-    let inspection = plugin::inspect(&path, plugin::Admits::default()).await?;
+    // A file of another name is no plugin's that a list could have.
+    let name = match is_path {
+        true => plugin_of(&path).unwrap_or_else(|| path.display().to_string()),
+        false => name_or_path.to_owned(),
+    };
+    let admits = plugin::Admits {
+        plugin: &name,
+        sha256: None,
+        allow: settings.allow.as_deref(),
+    };
+    let inspection = plugin::inspect(&path, admits).await?;
     Ok(if schema {
         format!("{:#}\n", inspection.info.config_schema)
     } else {
@@ -143,6 +154,9 @@ pub(super) fn sample() -> Inspection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AllowedPlugin;
+    use crate::config::Sha256Digest;
+    use sha2::Digest;
 
     #[test]
     fn the_page_shows_what_there_is_to_know() {
@@ -183,5 +197,33 @@ mod tests {
             error.starts_with("unable to use plugin file /none/x.so: the file does not exist"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_is_not_allowed_is_refused_with_its_hash() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("liboutrigger_stray.so");
+        // This machine's, a library, and nothing in it.
+        let mut header = [0; 64];
+        let own = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        std::io::Read::read_exact(&mut std::io::Read::take(own, 20), &mut header[..20]).unwrap();
+        header[16] = 3;
+        std::fs::write(&path, header).unwrap();
+        let sha256 = Sha256Digest(sha2::Sha256::digest(header).into());
+        let listed = AllowedPlugin {
+            name: "other".to_owned(),
+            sha256,
+        };
+        let settings = PluginsConfig {
+            directories: vec![directory.path().to_owned()],
+            allow: Some(vec![listed]),
+            ..PluginsConfig::default()
+        };
+        for asked in ["stray", path.to_str().unwrap()] {
+            let error = page(asked, false, &settings).await.unwrap_err();
+            assert!(error.is_refusal(), "{error}");
+            let expected = format!("plugin \"stray\" with sha256 {sha256} is not in `plugins.allow`");
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
     }
 }

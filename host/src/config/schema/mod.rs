@@ -313,13 +313,18 @@ fn check_number(number: f64, schema: &Value, place: &Place, problems: &mut Vec<P
     }
     if let Some(step) = limit("multipleOf")
         && step > 0.0
-        && (number / step).fract() != 0.0
+        && !is_whole(number / step)
     {
         problems.push(problem(
             place,
             format!("expected a multiple of {}", schema["multipleOf"]),
         ));
     }
+}
+
+/// Whether a quotient is a whole number, but for what was rounded: of 0.3 and 0.1 it is 2.9999999999999996.
+fn is_whole(quotient: f64) -> bool {
+    (quotient - quotient.round()).abs() <= quotient.abs() * 4.0 * f64::EPSILON
 }
 
 /// Checks a count against a pair of keywords for its least and most.

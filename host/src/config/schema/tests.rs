@@ -233,6 +233,9 @@ fn combinations_and_limits_follow_the_standard() {
         ("minimum", 1.0, 1.0, 0.5),
         ("maximum", 1.0, 1.0, 1.5),
         ("multipleOf", 0.5, 1.5, 1.2),
+        ("multipleOf", 0.1, 0.3, 0.35),
+        ("multipleOf", 0.01, 123_456.78, 123_456.785),
+        ("multipleOf", 0.1, 0.0, 1e-20),
     ] {
         assert_eq!(
             faults(number(keyword, limit), json!({ "n": good })).len(),

@@ -91,9 +91,9 @@ fn references_in_values() {
         gives(
             "values of objects are not expanded",
             MAKE,
-            json!({ "env": [{ "name": "A", "value": "one" },
-                            { "name": "L", "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['ref']" } } }] }),
-            ["A=one", "L="],
+            json!({ "envFrom": [{ "configMapRef": { "name": "refs" } }],
+                    "env": [{ "name": "X", "valueFrom": { "configMapKeyRef": { "name": "refs", "key": "REF" } } }] }),
+            ["A=one", "REF=$(A)", "X=$(A)"],
         ),
         gives(
             "a variable of a Service",

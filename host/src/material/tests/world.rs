@@ -51,6 +51,7 @@ impl World {
                 ("more", config_map(json!({ "data": { "COLOR": "red" } }))),
                 ("empty", config_map(json!({}))),
                 ("odd", config_map(json!({ "data": { "a=b": "1", "good": "2" } }))),
+                ("refs", config_map(json!({ "data": { "A": "one", "REF": "$(A)" } }))),
                 ("unknown", Found::Unknown),
                 (
                     "forbidden",

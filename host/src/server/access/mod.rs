@@ -145,27 +145,37 @@ impl Access {
         Self::following(Arc::clone(&self.rules), clients)
     }
 
-    /// Finds out who sends the request `head` to `node`, by a connection with this chain of certificates, leaf first; and
-    /// whether they may.
+    /// Finds out who sends a request with these `headers` to `node`, by a connection with this chain of certificates, leaf
+    /// first.
     ///
-    /// May wait for the API server, for half a minute at most with each question: about one or two tokens, and one or two
-    /// rights. Dropping it leaves nothing behind.
+    /// May wait for the API server, for half a minute at most with each question: about one or two tokens. Dropping it leaves
+    /// nothing behind.
     ///
     /// # Errors
     /// The answer to give instead of what was asked for.
-    pub(super) async fn admit(
+    pub(super) async fn authenticate(
         &self,
         node: &str,
         chain: &[CertificateDer<'static>],
-        head: &Parts,
+        headers: &HeaderMap,
     ) -> Result<User, Denial> {
-        let guard = match &self.rules.gate {
-            Gate::Open => return Ok(User::anonymous()),
-            Gate::Guarded(guard) => guard,
-        };
-        let user = guard.authenticate(&self.reviews, node, chain, &head.headers).await?;
-        guard.authorize(&self.reviews, node, &user, head).await?;
-        Ok(user)
+        match &self.rules.gate {
+            Gate::Open => Ok(User::anonymous()),
+            Gate::Guarded(guard) => guard.authenticate(&self.reviews, node, chain, headers).await,
+        }
+    }
+
+    /// Finds out whether that `user` may make the request `head` of `node`.
+    ///
+    /// May wait as [`authenticate`](Self::authenticate) does, about one or two rights.
+    ///
+    /// # Errors
+    /// The answer to give instead of what was asked for.
+    pub(super) async fn authorize(&self, node: &str, user: &User, head: &Parts) -> Result<(), Denial> {
+        match &self.rules.gate {
+            Gate::Open => Ok(()),
+            Gate::Guarded(guard) => guard.authorize(&self.reviews, node, user, head).await,
+        }
     }
 
     /// What the TLS layer does with client certificates.

@@ -25,6 +25,15 @@ const NODE: &str = "vk-0";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+impl Access {
+    /// Both questions, as a node asks them.
+    async fn admit(&self, node: &str, chain: &[CertificateDer<'static>], head: &Parts) -> Result<User, Denial> {
+        let user = self.authenticate(node, chain, &head.headers).await?;
+        self.authorize(node, &user, head).await?;
+        Ok(user)
+    }
+}
+
 /// Rules, an authority that they know, and the API server behind them.
 struct Door {
     access: Access,

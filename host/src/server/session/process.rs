@@ -330,6 +330,10 @@ async fn hand_in(from: Option<Input>, to: Option<Writer>, taken: &AtomicU64) {
 async fn tell_sizes(sizes: Option<Sizes>, mut terminal: Option<Box<dyn Resize>>) {
     let Some(mut sizes) = sizes else { return };
     while let Some((columns, rows)) = sizes.next().await {
+        // From a terminal that does not know; a kubelet passes no such size on.
+        if columns == 0 || rows == 0 {
+            continue;
+        }
         if let Some(told) = &mut terminal
             && told.resize(columns, rows).await.is_err()
         {

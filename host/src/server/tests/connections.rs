@@ -105,8 +105,14 @@ async fn slow_and_huge_heads_end_the_connection() {
     server.stop().await;
 
     let server = start(Fake::new(Log::Text(""))).await;
+    let caller = server.authority.client("kube-apiserver-kubelet-client");
+    for (query, header, status) in [(0, 64 << 10, 200), (60_000, 60_000, 200), (64 << 10, 0, 414)] {
+        let (query, header) = ("x".repeat(query), "x".repeat(header));
+        let request = format!("GET /healthz?{query} HTTP/1.1\r\nHost: x\r\nX: {header}\r\nConnection: close\r\n\r\n");
+        assert_eq!(ask(server.address, Some(&caller), &request).await.status, status);
+    }
     let mut huge = server.connect().await;
-    let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat((1 << 20) + 1));
+    let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat((128 << 10) + 1));
     // The answer may come, and the connection end, before all of it was sent.
     let _ = huge.write_all(head.as_bytes()).await;
     let mut reply = Vec::new();

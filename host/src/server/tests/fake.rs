@@ -39,6 +39,8 @@ pub enum Log {
     Endless,
     /// It is this, and then nothing more comes, not even its end.
     Stuck(&'static str),
+    /// It is this, and ends, but how is never said.
+    Unfinished(&'static str),
     /// It is what the test sends, and ends with the sender.
     Grows(Arc<tokio::sync::Mutex<mpsc::Receiver<String>>>),
 }
@@ -223,7 +225,7 @@ impl AsyncRead for Source {
                     Ok(())
                 });
             }
-            Log::Text(text) | Log::Broken(text, _) => text,
+            Log::Text(text) | Log::Broken(text, _) | Log::Unfinished(text) => text,
             Log::Stuck(text) if self.at == text.len() => return Poll::Pending,
             Log::Stuck(text) => text,
             Log::Closed(_) => "",
@@ -249,6 +251,7 @@ impl LogSource for Source {
         Box::pin(async move {
             match &self.fake.log {
                 Log::Broken(_, error) => Err(error.clone()),
+                Log::Unfinished(_) => std::future::pending().await,
                 _ => Ok(()),
             }
         })

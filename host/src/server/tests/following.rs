@@ -3,6 +3,7 @@
 use super::fake::LOG;
 use super::fake::Log;
 use super::*;
+use http_body_util::BodyExt;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 
@@ -99,6 +100,18 @@ async fn the_tail_of_a_log_that_is_followed_is_the_providers() {
         .await;
     assert_eq!((reply.body.as_str(), reply.whole), ("one\nt", true));
     server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_not_held_open_for_a_provider_that_does_not_say_how_it_ended() {
+    for query in ["follow=false", "follow=true"] {
+        let backend = Fake::new(Log::Unfinished(LOG));
+        let answer = logs::answer(&backend, "default/web/app", Some(query)).await;
+        assert_eq!(answer.status().as_u16(), 200);
+        let hour = Duration::from_secs(3600);
+        let body = tokio::time::timeout(hour, answer.into_body().collect()).await;
+        assert!(body.expect("the answer stays open").is_err(), "{query}");
+    }
 }
 
 /// All of it is held back until the end is known, which is longer than a provider may take to its first byte.

@@ -8,6 +8,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use http_body_util::Empty;
 use hyper::body::Incoming;
+use hyper::client::conn::http2::Builder;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
@@ -15,8 +16,8 @@ use std::sync::atomic::Ordering;
 
 type Client = SendRequest<Empty<Bytes>>;
 
-/// A client, and its connection's task, which ends with it.
-async fn client(server: &Running, caller: Option<&Identity>) -> (Client, JoinHandle<()>) {
+/// A connection on which nothing was said yet.
+async fn dial(server: &Running, caller: Option<&Identity>) -> TlsStream<TcpStream> {
     let mut config = pki::client_config(caller);
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(server.address).await.unwrap();
@@ -24,8 +25,16 @@ async fn client(server: &Running, caller: Option<&Identity>) -> (Client, JoinHan
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = connector.connect(name, stream).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-    let (client, connection) = handshake.await.unwrap();
+    stream
+}
+
+/// A client, and its connection's task, which ends with it.
+async fn client(server: &Running, caller: Option<&Identity>) -> (Client, JoinHandle<()>) {
+    handshake(dial(server, caller).await, &Builder::new(TokioExecutor::new())).await
+}
+
+async fn handshake(stream: TlsStream<TcpStream>, builder: &Builder<TokioExecutor>) -> (Client, JoinHandle<()>) {
+    let (client, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
     let task = tokio::spawn(async move { drop(connection.await) });
     (client, task)
 }
@@ -107,6 +116,29 @@ async fn idle_and_unknown_callers_lose_their_connection() {
     let (mut unknown, task) = client(&server, None).await;
     assert_eq!(get(&mut unknown, "/healthz").await.status(), 401);
     tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn callers_that_let_nothing_end_are_cut_off() {
+    let limits = Limits {
+        head: Duration::from_millis(100),
+        stalled: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let server = start_with(Fake::new(Log::Text("")), limits).await;
+    // One says nothing.
+    let mut silent = dial(&server, None).await;
+    let end = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut Vec::new())).await;
+    assert!(end.is_ok(), "a caller that says nothing keeps its connection");
+    // One has no room for the answer.
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(0);
+    let (mut full, task) = handshake(dial(&server, None).await, &builder).await;
+    let answer = get(&mut full, "/healthz").await;
+    assert_eq!(answer.status(), 401);
+    tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
+    drop(answer);
     server.stop().await;
 }
 

@@ -4,12 +4,16 @@ use super::fake::LOG;
 use super::fake::Log;
 use super::*;
 use outrigger_plugin::ProviderError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
-/// The pod `default/web` is on vk-1, and no other is anywhere.
-struct OnTheSecond;
+/// The pod `default/web` is on vk-1, and no other is anywhere. Counts how often it was asked.
+#[derive(Default)]
+struct OnTheSecond(AtomicUsize);
 
 impl Whereabouts for OnTheSecond {
     fn node_of<'a>(&'a self, namespace: &'a str, pod: &'a str) -> BoxFuture<'a, Option<String>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
         let found = (namespace, pod) == ("default", "web");
         Box::pin(std::future::ready(found.then(|| "vk-1".to_owned())))
     }
@@ -40,7 +44,9 @@ async fn each_node_is_below_its_name_and_pods_are_found_without_it() {
         };
         (config, Arc::new(backend) as Arc<dyn Backend>)
     });
-    let (server, address) = Server::build_shared(nodes.into(), Arc::new(OnTheSecond)).await.unwrap();
+    let whereabouts = Arc::new(OnTheSecond::default());
+    let building = Server::build_shared(nodes.into(), Arc::clone(&whereabouts) as Arc<dyn Whereabouts>);
+    let (server, address) = building.await.unwrap();
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(server.run(shutdown.clone()));
     let caller = authority.client("kube-apiserver-kubelet-client");
@@ -88,7 +94,9 @@ async fn each_node_is_below_its_name_and_pods_are_found_without_it() {
     ] {
         assert_eq!(get(path).await.status, 404, "{path}");
     }
-    // Nothing of it for strangers.
+    // Nothing of it for strangers, for whom nothing is looked up either.
+    let asked = whereabouts.0.load(Ordering::SeqCst);
+    assert_eq!(asked, 2);
     for path in [
         "/nodes/vk-1/pods",
         "/nodes/vk-2/pods",
@@ -98,6 +106,7 @@ async fn each_node_is_below_its_name_and_pods_are_found_without_it() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(ask(address, None, &request).await.status, 401, "{path}");
     }
+    assert_eq!(whereabouts.0.load(Ordering::SeqCst), asked);
     shutdown.cancel();
     task.await.unwrap();
 }

@@ -4,7 +4,7 @@ mod process;
 mod samples;
 
 pub use process::Figures;
-pub use samples::Samples;
+pub use samples::{CALLS_IN_FLIGHT, Samples};
 
 use crate::plugin::dropped;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -35,6 +35,7 @@ impl prometheus_client::collector::Collector for Boundary {
             ("malformed", dropped.malformed),
             ("host_panic", dropped.panics),
             ("log_queue_full", dropped.logs),
+            ("log_too_large", dropped.large_logs),
         ] {
             let labels = [("reason", reason)];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;

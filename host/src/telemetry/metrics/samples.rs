@@ -21,6 +21,14 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+/// Before the name that a provider gives its metric.
+const PREFIX: &str = "outrigger_provider_";
+/// The host's own count of the calls that wait for a provider.
+pub const CALLS_IN_FLIGHT: &str = "outrigger_provider_calls_in_flight";
+/// And of what a provider pushes in vain.
+const REFUSED: &str = "outrigger_provider_metrics_refused";
+/// What every counter's value is called by in the end.
+const TOTAL: &str = "_total";
 /// Combinations of name and labels for each provider.
 const SERIES: usize = 1_000;
 /// Labels of a sample.
@@ -80,12 +88,34 @@ impl Samples {
 }
 
 impl Pushed {
-    fn take(&mut self, sample: MetricSample) -> Result<(), &'static str> {
-        // The encoder adds it again.
-        let name = sample.name.strip_suffix("_total").unwrap_or(&sample.name);
+    /// The name of the family that a sample belongs to.
+    fn name<'s>(&self, sample: &'s MetricSample) -> Result<&'s str, &'static str> {
+        let stem = sample.name.strip_suffix(TOTAL).unwrap_or(&sample.name);
+        let name = match sample.kind {
+            // The encoder adds it again.
+            MetricKind::Counter => stem,
+            MetricKind::Gauge => &sample.name,
+        };
         if !is_name(name) {
             return Err("its name is none of a metric");
         }
+        let own = |known: &str| known.strip_prefix(PREFIX) == Some(stem);
+        if [CALLS_IN_FLIGHT, REFUSED].into_iter().any(own) {
+            return Err("the host has a metric of that name itself");
+        }
+        let is = |name: &str, kind| self.families.get(name).is_some_and(|family| family.kind == kind);
+        let meets = || match sample.kind {
+            MetricKind::Counter => is(&format!("{stem}{TOTAL}"), MetricKind::Gauge),
+            MetricKind::Gauge => is(stem, MetricKind::Counter),
+        };
+        if !self.families.contains_key(name) && meets() {
+            return Err("another one of the provider's is shown by that name");
+        }
+        Ok(name)
+    }
+
+    fn take(&mut self, sample: MetricSample) -> Result<(), &'static str> {
+        let name = self.name(&sample)?.to_owned();
         let counts = sample.value.is_finite() && sample.value >= 0.0;
         if sample.kind == MetricKind::Counter && !counts {
             return Err("a counter only grows");
@@ -101,7 +131,7 @@ impl Pushed {
             true => Err("the provider has too many series"),
             false => Ok(()),
         };
-        let family = match self.families.entry(name.to_owned()) {
+        let family = match self.families.entry(name) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 room()?;
@@ -156,7 +186,7 @@ impl Collector for View {
                 MetricKind::Counter => MetricType::Counter,
                 MetricKind::Gauge => MetricType::Gauge,
             };
-            let name = format!("outrigger_provider_{name}");
+            let name = format!("{PREFIX}{name}");
             let help = "Told by the provider itself";
             let mut family = encoder.encode_descriptor(&name, help, None, kind_there)?;
             for (labels, value) in series.iter().filter(|(labels, _)| self.is_ours(labels)) {
@@ -172,9 +202,8 @@ impl Collector for View {
                 }
             }
         }
-        let name = "outrigger_provider_metrics_refused";
         let help = "Samples of the provider that can't be shown";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut family = encoder.encode_descriptor(REFUSED, help, None, MetricType::Counter)?;
         ConstCounter::new(pushed.refused).encode(family.encode_family(&provider)?)
     }
 }
@@ -263,6 +292,32 @@ mod tests {
         }
         let page = page(&samples, "p", "vk-0");
         assert!(page.contains("refused_total{provider=\"p\"} 10"), "{page}");
+    }
+
+    #[test]
+    fn no_two_metrics_are_shown_by_one_name() {
+        let (counter, gauge) = (MetricKind::Counter, MetricKind::Gauge);
+        let samples = Arc::<Samples>::default();
+        let push = |name, kind| samples.push("p", sample(name, kind, &[], 1.0));
+        // The host's own.
+        for name in ["calls_in_flight", "metrics_refused", "metrics_refused_total"] {
+            push(name, counter);
+            push(name, gauge);
+        }
+        assert!(page(&samples, "p", "vk-0").contains("refused_total{provider=\"p\"} 6"));
+        // Of gauges the whole name is theirs.
+        push("disks_total", gauge);
+        push("disks", gauge);
+        push("pulls", counter);
+        let shown = page(&samples, "p", "vk-0");
+        for name in ["disks_total", "disks", "pulls_total"] {
+            let line = format!("\noutrigger_provider_{name}{{provider=\"p\"}} 1.0\n");
+            assert_eq!(shown.matches(&line).count(), 1, "{name} in\n{shown}");
+        }
+        push("disks_total", counter);
+        push("pulls_total", gauge);
+        let shown = page(&samples, "p", "vk-0");
+        assert!(shown.contains("refused_total{provider=\"p\"} 8"), "{shown}");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! One connection: bytes from the client to the pod and back, each direction ending by itself.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 use super::{Connect, Limits};
 
@@ -39,15 +41,21 @@ enum Fault {
     Write,
 }
 
-/// Copies to the end. `flush`: after each piece, for writers that may keep it.
+/// Copies to the end, or until nothing more has come once `over` is. `flush`: after each piece, for writers that may keep it.
 async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     flush: bool,
+    over: impl Future<Output = ()>,
 ) -> Result<(), Fault> {
     let mut buffer = vec![0; SMALLEST];
+    tokio::pin!(over);
     loop {
-        let read = from.read(&mut buffer).await.map_err(Fault::Read)?;
+        let read = tokio::select! {
+            biased;
+            read = from.read(&mut buffer) => read.map_err(Fault::Read)?,
+            () = &mut over => return Ok(()),
+        };
         if read == 0 {
             return Ok(());
         }
@@ -62,7 +70,7 @@ async fn pump(
 }
 
 async fn upload(mut client: impl AsyncRead + Unpin, mut target: impl AsyncWrite + Unpin) -> Upload {
-    let result = match pump(&mut client, &mut target, true).await {
+    let result = match pump(&mut client, &mut target, true, pending()).await {
         Ok(()) => {
             // The pod may have closed already.
             let _ = target.shutdown().await;
@@ -98,9 +106,17 @@ pub(super) async fn forward<C: Connect>(
     // Dropped in the opposite order: the call is cancelled before its stream ends, which would pass for the client's end.
     let mut uploading = upload(from_client, to_target).boxed();
     let mut uploaded = None;
+    let (failed, failure) = oneshot::channel();
+    let mut failed = Some(failed);
+    let over = async move {
+        match failure.await {
+            Ok(()) => sleep(limits.grace).await,
+            Err(_) => pending().await,
+        }
+    };
     let download = async move {
         // Streams to the client go out by themselves.
-        match pump(&mut from_target, &mut to_client, false).await {
+        match pump(&mut from_target, &mut to_client, false, over).await {
             Ok(()) => Ok(to_client.shutdown().await.is_ok()),
             Err(Fault::Write) => Ok(false),
             Err(Fault::Read(error)) => Err(error),
@@ -108,6 +124,7 @@ pub(super) async fn forward<C: Connect>(
     };
     tokio::pin!(download);
     let mut outcome = target.outcome;
+    let mut told = None;
     let downloaded = loop {
         tokio::select! {
             // A client that leaves after it has got everything has not given up.
@@ -119,6 +136,14 @@ pub(super) async fn forward<C: Connect>(
                     return Verdict::ClientGone;
                 }
             }
+            // What has failed may never end its stream.
+            result = &mut outcome, if told.is_none() => {
+                if let (Err(_), Some(failed)) = (&result, failed.take()) {
+                    // The download is there to hear it.
+                    let _ = failed.send(());
+                }
+                told = Some(result);
+            }
         }
     };
     match downloaded {
@@ -126,7 +151,9 @@ pub(super) async fn forward<C: Connect>(
         Ok(false) => return Verdict::ClientGone,
         Err(error) => return Verdict::Failed(format!("error forwarding port {port}: {error}")),
     }
-    let told = {
+    let told = if let Some(told) = told {
+        Ok(told)
+    } else {
         let told = timeout(limits.grace, &mut outcome);
         tokio::pin!(told);
         loop {

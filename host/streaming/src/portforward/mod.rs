@@ -88,8 +88,8 @@ pub trait Connect: Send + Sync + 'static {
 pub struct Target<Io> {
     /// Its bytes. Shutting it down tells the pod that the client will send no more.
     pub io: Io,
-    /// How it ended on the far side, known at the latest after `io` is dropped; an error is shown to the user as it is. It is
-    /// dropped when it is of no interest any more.
+    /// How it ended on the far side, known at the latest after `io` is dropped; an error is shown to the user as it is, and ends
+    /// the connection: after [`Limits::grace`], nothing more is waited for. It is dropped when it is of no interest any more.
     pub outcome: BoxFuture<'static, Result<(), String>>,
 }
 

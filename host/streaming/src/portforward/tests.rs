@@ -204,6 +204,23 @@ async fn a_failure_on_the_way_is_told_after_the_bytes() {
 }
 
 #[tokio::test]
+async fn a_failure_is_told_although_the_pods_side_stays_open() {
+    for protocol in STREAMS {
+        let mut served = served(protocol, Limits::default()).await;
+        let mut forwarding = served.client.open(80).await.unwrap();
+        let mut pod = served.pod.recv().await.unwrap();
+        pod.outcome.send(Err("it burns".to_owned())).unwrap();
+        pod.io.write_all(b"half of").await.unwrap();
+        let mut text = String::new();
+        let all = forwarding.data.read_to_string(&mut text);
+        timeout(SOON, all).await.expect("the client waits for ever").unwrap();
+        assert_eq!(text, "half of");
+        let complaint = timeout(SOON, forwarding.error.wait()).await.unwrap().unwrap();
+        assert_eq!(complaint.as_deref(), Some("it burns"));
+    }
+}
+
+#[tokio::test]
 async fn a_pod_that_reads_no_more_has_its_answer_delivered() {
     let mut served = served(Protocol::Spdy, Limits::default()).await;
     let forwarding = served.client.open(80).await.unwrap();

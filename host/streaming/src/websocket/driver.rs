@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +52,8 @@ pub(super) struct Driver<Io> {
     close_sent: bool,
     /// Something was handed to the socket since its last flush.
     unflushed: bool,
+    /// Pongs may wait in the socket's buffer, and fill it.
+    ponged: bool,
     /// Reading is held up by a reader.
     held_up: bool,
     gone: Option<oneshot::Sender<()>>,
@@ -72,6 +74,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Driver<Io> {
             phase: Phase::Open,
             close_sent: false,
             unflushed: false,
+            ponged: false,
             held_up: false,
             gone: Some(gone),
             timer: Box::pin(sleep_until(now + timing.idle)),
@@ -86,9 +89,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Driver<Io> {
     fn send(&mut self, cx: &mut Context<'_>) -> Result<bool, tungstenite::Error> {
         let mut sent = false;
         loop {
-            match Pin::new(&mut self.socket).poll_ready(cx)? {
-                Poll::Pending => return Ok(sent),
-                Poll::Ready(()) => {}
+            if self.poll_room(cx)?.is_pending() {
+                return Ok(sent);
             }
             let (message, closing) = {
                 let mut lanes = self.lanes.lock();
@@ -108,6 +110,18 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Driver<Io> {
         }
         self.flush(cx)?;
         Ok(sent)
+    }
+
+    /// Waits until the socket takes a message.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), tungstenite::Error>> {
+        let socket = Pin::new(&mut self.socket);
+        ready!(if self.ponged {
+            socket.poll_flush(cx)
+        } else {
+            socket.poll_ready(cx)
+        })?;
+        self.ponged = false;
+        Poll::Ready(Ok(()))
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), tungstenite::Error> {
@@ -162,6 +176,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Driver<Io> {
             Message::Text(text) => text.into(),
             Message::Ping(_) => {
                 self.unflushed = true;
+                self.ponged = true;
                 return;
             }
             Message::Pong(_) | Message::Frame(_) => return,
@@ -186,11 +201,15 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Driver<Io> {
             self.lanes.lock().over(Err(why.clone()));
             let since = Instant::now();
             self.active = since;
-            self.phase = Phase::Closing { since, why: Some(why) };
+            self.phase = Phase::Closing {
+                since,
+                why: Some(why.clone()),
+            };
             self.close_sent = true;
             let close = Message::Close(Some(self.close_frame()));
-            if let Err(error) = Pin::new(&mut self.socket).start_send(close) {
-                self.leave(Err(lost(error)));
+            if Pin::new(&mut self.socket).start_send(close).is_err() {
+                // It can't be told: the socket broke, or is full of what the peer doesn't take.
+                self.leave(Err(why));
             }
             self.unflushed = true;
             self.tell_gone();
@@ -298,6 +317,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Driver<Io> {
                 // Only the flush can fail, and fails again in its place.
                 let _ = Pin::new(&mut self.socket).start_send(Message::Pong(Bytes::new()));
                 self.unflushed = true;
+                self.ponged = true;
             }
             Phase::Open => self.fail(Error::Idle(self.timing.idle)),
             Phase::Closing { why: Some(why), .. } => self.leave(Err(why.clone())),

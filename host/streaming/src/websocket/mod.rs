@@ -2,7 +2,8 @@
 //!
 //! The frames are `tokio-tungstenite`'s. A task for each connection, the *driver*, owns the socket: it answers pings, sends
 //! what writers queued and hands what comes to readers. Queues have bounds: a writer waits when its channel has too much
-//! queued, and the socket isn't read while a reader has too much before it. One message can be up to [`MAX_MESSAGE`].
+//! queued, and the socket isn't read while a reader has too much before it. One message can be up to [`MAX_MESSAGE`]. Of the
+//! pings of a peer that takes no answers, the last is answered, as RFC 6455 has it.
 
 mod codec;
 mod driver;
@@ -39,6 +40,9 @@ const PIECE: usize = 32 << 10;
 const READ_BUFFER: usize = 2 << 10;
 /// Small messages are joined up to this.
 const WRITE_BUFFER: usize = 16 << 10;
+/// What waits for the socket in all: pongs, which nobody else counts, and behind small messages a large one. A message that does
+/// not fit is an error, so where pongs may wait, a flush goes before it.
+const MAX_WRITE_BUFFER: usize = WRITE_BUFFER + 4 * PIECE;
 
 /// Times after which a connection ends.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +140,7 @@ fn config(message: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
         .max_message_size(Some(message))
         .max_frame_size(Some(message))
 }

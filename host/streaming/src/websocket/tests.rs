@@ -235,6 +235,42 @@ async fn pings_are_answered_while_output_flows() {
     flood.await.unwrap();
 }
 
+/// Sends pings and reads nothing.
+async fn flood(client: &mut WebSocketStream<DuplexStream>) {
+    let ping = Message::Ping(vec![b'?'; 125].into());
+    for _ in 0..20_000 {
+        let sent = timeout(Duration::from_secs(10), client.send(ping.clone())).await;
+        sent.expect("a ping is not read").unwrap();
+    }
+}
+
+/// Pongs wait in a buffer that has a bound, and what is written goes out behind them.
+async fn pongs_and_then(client: &mut WebSocketStream<DuplexStream>, expected: &[u8]) {
+    let (mut pongs, mut got) = (0, Vec::new());
+    while got.len() < expected.len() {
+        let message = timeout(Duration::from_secs(10), client.next()).await.unwrap();
+        match message.unwrap().unwrap() {
+            Message::Pong(data) => pongs += data.len(),
+            Message::Binary(data) => got.extend_from_slice(&data),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(got == expected);
+    assert!(pongs > 0 && pongs < MAX_WRITE_BUFFER + (2 << 10), "{pongs}");
+}
+
+#[tokio::test]
+async fn pings_of_a_client_that_does_not_read_are_not_kept() {
+    let (a, b) = duplex(1 << 10);
+    let server = server(a, V4).await;
+    let mut client = raw(b).await;
+    flood(&mut client).await;
+    let mut writer = server.writer(1);
+    writer.write_all(&[7; 30_000]).await.unwrap();
+    let expected = [&[1], &[7; 30_000][..]].concat();
+    pongs_and_then(&mut client, &expected).await;
+}
+
 #[tokio::test]
 async fn leaving_is_noticed_at_once() {
     for polite in [true, false] {
@@ -494,6 +530,25 @@ async fn a_tunnel_carries_bytes_and_its_end() {
     assert!(got == expected);
     client.shutdown().await.unwrap();
     back.await.unwrap();
+}
+
+#[tokio::test]
+async fn pings_through_a_tunnel_are_not_kept_either() {
+    let (a, b) = duplex(1 << 10);
+    let (mut read, mut write) = tokio::io::split(Tunnel::new(a, Role::Server).await);
+    let reading = tokio::spawn(async move { read.read(&mut [0; 4]).await });
+    let mut client = raw(b).await;
+    flood(&mut client).await;
+    let writing = tokio::spawn(async move {
+        write.write_all(&[7; 30_000]).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    pongs_and_then(&mut client, &[7; 30_000]).await;
+    assert_eq!(close_code(&mut client).await, 1000);
+    // Its answer to the close frame.
+    assert!(client.next().await.is_none());
+    writing.await.unwrap();
+    assert_eq!(reading.await.unwrap().unwrap(), 0);
 }
 
 #[tokio::test]

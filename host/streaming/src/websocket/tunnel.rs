@@ -25,6 +25,8 @@ pub struct Tunnel<Io> {
     piece: Bytes,
     /// The peer's close frame has come, or ours has gone.
     ended: bool,
+    /// Pongs may wait in the socket's buffer, and fill it.
+    ponged: bool,
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Tunnel<Io> {
@@ -34,6 +36,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Tunnel<Io> {
             socket: WebSocketStream::from_raw_socket(io, role, Some(super::config(MAX_MESSAGE))).await,
             piece: Bytes::new(),
             ended: false,
+            ponged: false,
         }
     }
 
@@ -54,10 +57,24 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Tunnel<Io> {
                     let text = "a text message came through a tunnel, which carries bytes";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Ping(_))) => self.ponged = true,
+                Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Err(to_io(error))),
             }
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until the socket takes a message.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = Pin::new(&mut self.socket);
+        let room = if self.ponged {
+            socket.poll_flush(cx)
+        } else {
+            socket.poll_ready(cx)
+        };
+        ready!(room).map_err(to_io)?;
+        self.ponged = false;
         Poll::Ready(Ok(()))
     }
 }
@@ -94,7 +111,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tunnel<Io> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        ready!(Pin::new(&mut this.socket).poll_ready(cx)).map_err(to_io)?;
+        ready!(this.poll_room(cx))?;
         let amount = buf.len().min(PIECE);
         let message = Message::Binary(Bytes::copy_from_slice(&buf[..amount]));
         Pin::new(&mut this.socket).start_send(message).map_err(to_io)?;
@@ -108,6 +125,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tunnel<Io> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.ended {
+            ready!(this.poll_room(cx))?;
             this.ended = true;
             let frame = CloseFrame {
                 code: CloseCode::Normal,

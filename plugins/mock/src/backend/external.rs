@@ -7,6 +7,7 @@ use super::Followers;
 use crate::{
     engine::Change,
     protocol::{Ask, Line, Reply, Request, line},
+    provider::surprise,
 };
 use outrigger_plugin::{Host, PodIdentity, PodReport, ProviderError, Result};
 use std::{
@@ -229,11 +230,11 @@ impl<'a> Connection<'a> {
     fn receive(&mut self, line: Line) {
         match line {
             Line::Push(change) => self.known.push(change),
-            Line::Reply { id: RESYNC, outcome } => {
-                if let Ok(Reply::Pods(list)) = outcome {
-                    self.known.resync(list.reports);
-                }
-            }
+            Line::Reply { id: RESYNC, outcome } => match outcome.map_err(ProviderError::from) {
+                Ok(Reply::Pods(list)) => self.known.resync(list.reports),
+                Ok(other) => not_resynced(&surprise(&other)),
+                Err(error) => not_resynced(&error),
+            },
             Line::Reply { id, outcome } => {
                 let Some(pending) = self.pending.remove(&id) else {
                     return;
@@ -247,6 +248,11 @@ impl<'a> Connection<'a> {
             }
         }
     }
+}
+
+/// What happened meanwhile is then learned when the host asks.
+fn not_resynced(error: &ProviderError) {
+    tracing::warn!(%error, "unable to read the pods of the mock backend after the reconnect");
 }
 
 impl Known {
@@ -304,9 +310,6 @@ impl Known {
         if !self.pods.contains_key(&identity.uid) {
             self.pods.insert(identity.uid.clone(), identity.clone());
         }
-        PodReport {
-            sequence: PodReport::new(identity.clone()).sequence,
-            ..report
-        }
+        report.renewed()
     }
 }

@@ -1,16 +1,20 @@
 //! One container: its runs, and the pauses between them.
 
-use super::spec::{ContainerSpec, Kind, RestartPolicy, Shared};
+use super::{
+    once,
+    spec::{ContainerSpec, Kind, RestartPolicy, Shared},
+};
 use crate::span::{Span, between, later};
 use outrigger_plugin::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// A simulated container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Container {
-    /// What it was made from.
-    pub spec: ContainerSpec,
+    /// What it was made from; shared by many.
+    #[serde(with = "once")]
+    pub spec: Arc<ContainerSpec>,
     /// What it does.
     pub run: Run,
     /// How its newest ended run ended.
@@ -95,6 +99,9 @@ pub struct End {
     pub cause: Cause,
     /// With which code.
     pub exit_code: i32,
+    /// How it behaved: what holds later says nothing of it. `None` in what an older version has written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behaviour: Option<Shared>,
 }
 
 /// Why a run ended.
@@ -119,6 +126,7 @@ impl Container {
                 finished: ended.finished_at,
                 cause: Cause::Natural,
                 exit_code: ended.exit_code,
+                behaviour: Some(spec.behaviour.clone()),
             })
         });
         Self {
@@ -128,7 +136,7 @@ impl Container {
             restarts: spec.restarts,
             in_a_row: 0,
             cpu: Meter::default(),
-            spec,
+            spec: Arc::new(spec),
         }
     }
 
@@ -166,7 +174,7 @@ impl Container {
             since: now,
             used: self.cpu.read(self.spec.behaviour.cpu.as_nano(), now),
         };
-        self.spec.behaviour = behaviour;
+        Arc::make_mut(&mut self.spec).behaviour = behaviour;
     }
 
     /// Sends the stop signal, once.
@@ -246,6 +254,7 @@ impl Container {
             finished: at,
             cause,
             exit_code: self.exit_code(cause),
+            behaviour: Some(self.spec.behaviour.clone()),
         };
         self.previous = self.end.replace(Box::new(end));
         self.run = Run::Ended;

@@ -2,6 +2,7 @@
 //! that a test can live through a year in a microsecond; both back ends run this.
 
 pub mod container;
+pub mod once;
 pub mod pod;
 pub mod report;
 #[cfg(test)]
@@ -11,13 +12,14 @@ pub mod spec;
 mod tests;
 
 use crate::{dice, ip_pool::Pools};
+use once::Once;
 use outrigger_plugin::{
     ContainerUsage, ErrorCode, Image, PodIdentity, PodReport, ProviderError, Result, Timestamp, UpdateOutcome,
 };
 use pod::{Pod, Stage};
 use report::{Door, LogSource};
 use serde::{Deserialize, Serialize};
-use spec::PodSpec;
+use spec::{ContainerSpec, PodSpec, Template};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -31,6 +33,10 @@ pub struct Engine {
     /// Of those pods alone to which something will happen.
     deadlines: BTreeSet<(Timestamp, Arc<str>)>,
     pools: Pools,
+    templates: Once<Template>,
+    container_specs: Once<ContainerSpec>,
+    /// Those whose addresses have changed since anybody asked.
+    readdressed: Vec<Arc<str>>,
 }
 
 struct Entry {
@@ -80,7 +86,7 @@ impl Engine {
             return Ok((report::report(&entry.pod), Made::Repeated));
         }
         let hint = dice::hash(0, [&*spec.identity.uid]);
-        let addresses = self.pools.take(&spec.ranges, hint).map_err(|range| {
+        let addresses = self.pools.take(&spec.template.ranges, hint).map_err(|range| {
             ProviderError::retry_after(Duration::from_secs(1), format!("no free address in {range}"))
         })?;
         let uid: Arc<str> = spec.identity.uid.as_str().into();
@@ -97,7 +103,8 @@ impl Engine {
         self.insert(pod.identity.uid.as_str().into(), pod);
     }
 
-    fn insert(&mut self, uid: Arc<str>, pod: Pod) {
+    fn insert(&mut self, uid: Arc<str>, mut pod: Pod) {
+        pod.share(&mut self.templates, &mut self.container_specs);
         self.pods.insert(uid.clone(), Box::new(Entry { pod, due: None }));
         self.schedule(&uid);
     }
@@ -110,6 +117,7 @@ impl Engine {
             .ok_or_else(|| unknown(&spec.identity))?;
         let uid = spec.identity.uid.clone();
         let resize = entry.pod.update(spec, now, &mut self.pools);
+        entry.pod.share(&mut self.templates, &mut self.container_specs);
         let report = report::report(&entry.pod);
         self.schedule(&uid);
         Ok(UpdateOutcome { report, resize })
@@ -220,18 +228,27 @@ impl Engine {
     /// Lets happen what is due to one pod.
     pub fn advance_one(&mut self, uid: &str, now: Timestamp) -> Option<Change> {
         let entry = self.pods.get_mut(uid)?;
+        let readdressed = entry.pod.changes_addresses(now);
         if !entry.pod.advance(now, &mut self.pools) {
             return None;
         }
         if entry.pod.stage == Stage::Vanished {
             let identity = entry.pod.identity.clone();
-            let silently = entry.pod.behaviour.vanish_silently;
+            let silently = entry.pod.template.behaviour.vanish_silently;
             self.remove(uid);
             return Some(Change::Gone { identity, silently });
+        }
+        if readdressed {
+            self.readdressed.push(uid.into());
         }
         let report = report::report(&entry.pod);
         self.schedule(uid);
         Some(Change::Report(report))
+    }
+
+    /// The pods whose addresses have changed by time since this was last asked.
+    pub fn take_readdressed(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.readdressed)
     }
 
     fn schedule(&mut self, uid: &str) {

@@ -5,19 +5,15 @@
 
 use super::{
     container::{Cause, Container, Run},
-    spec::{ContainerSpec, Kind, PodSpec, RestartPolicy, Shared},
+    once::{self, Once},
+    spec::{ContainerSpec, Kind, PodSpec, Template},
 };
-use crate::{
-    behaviour::Resize,
-    dice,
-    ip_pool::{Cidr, Pools},
-    span::later,
-};
+use crate::{behaviour::Resize, dice, ip_pool::Pools, span::later};
 use outrigger_plugin::{PodIdentity, ResizeOutcome, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-/// A simulated pod.
+/// A simulated pod. Many are kept, so it has what is its own and shares the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pod {
     /// Who it is.
@@ -25,14 +21,12 @@ pub struct Pod {
     /// Where it is in its life.
     pub stage: Stage,
     /// Its containers, in the order of [`PodSpec::containers`].
-    pub containers: Vec<Container>,
+    pub containers: Box<[Container]>,
     /// Its addresses: taken when it is made, shown once it has started.
-    pub addresses: Vec<IpAddr>,
-    /// How it behaves.
-    pub behaviour: Shared,
-    ranges: Vec<Cidr>,
-    restart_policy: RestartPolicy,
-    grace: Duration,
+    pub addresses: Box<[IpAddr]>,
+    /// What it has in common with others.
+    #[serde(flatten, with = "once")]
+    pub template: Arc<Template>,
     addresses_change_at: Option<Timestamp>,
     vanishes_at: Option<Timestamp>,
 }
@@ -67,20 +61,30 @@ impl Pod {
                 until: spec.start_delay.after(now),
             },
             containers: spec.containers.into_iter().map(Container::new).collect(),
-            addresses_change_at: spec.behaviour.ip_change_after.after(now),
+            addresses_change_at: spec.template.behaviour.ip_change_after.after(now),
             vanishes_at: spec.vanish_after.after(now),
             identity: spec.identity,
-            addresses,
-            behaviour: spec.behaviour,
-            ranges: spec.ranges,
-            restart_policy: spec.restart_policy,
-            grace: spec.grace,
+            addresses: addresses.into(),
+            template: Arc::new(spec.template),
+        }
+    }
+
+    /// Shares with other pods what it has in common with them.
+    pub fn share(&mut self, templates: &mut Once<Template>, containers: &mut Once<ContainerSpec>) {
+        templates.share(&mut self.template);
+        for container in &mut self.containers {
+            containers.share(&mut container.spec);
         }
     }
 
     /// Marks its addresses as taken, after it was read back.
     pub fn claim(&self, pools: &mut Pools) {
-        pools.claim(&self.ranges, &self.addresses);
+        pools.claim(&self.template.ranges, &self.addresses);
+    }
+
+    /// Whether it is time for other addresses.
+    pub fn changes_addresses(&self, now: Timestamp) -> bool {
+        self.addresses_change_at.is_some_and(|at| at <= now)
     }
 
     /// When something happens to it next, if nobody does anything to it.
@@ -133,17 +137,21 @@ impl Pod {
 
     /// Brings it to a changed manifest: what became of its resources, if those changed.
     pub fn update(&mut self, spec: PodSpec, now: Timestamp, pools: &mut Pools) -> Option<ResizeOutcome> {
-        self.behaviour = spec.behaviour;
+        Arc::make_mut(&mut self.template).behaviour = spec.template.behaviour;
         if !matches!(self.stage, Stage::Starting { .. } | Stage::Up) {
             return None;
         }
-        let resize = self.behaviour.resize;
+        let resize = self.template.behaviour.resize;
+        let mut added = Vec::new();
         let mut resized = false;
         for new in spec.containers {
             match self.containers.iter_mut().find(|old| old.spec.name == new.name) {
                 Some(old) => resized |= change(old, new, resize, now),
-                None => self.containers.push(Container::new(new)),
+                None => added.push(Container::new(new)),
             }
+        }
+        if !added.is_empty() {
+            self.containers = std::mem::take(&mut self.containers).into_iter().chain(added).collect();
         }
         self.settle(now);
         self.advance(now, pools);
@@ -183,7 +191,7 @@ impl Pod {
         }
         let (kill_at, stopping) = (self.kill_at(), self.stage != Stage::Up);
         for container in &mut self.containers {
-            container.step(at, kill_at, self.restart_policy, stopping);
+            container.step(at, kill_at, self.template.restart_policy, stopping);
         }
         self.settle(at);
     }
@@ -191,8 +199,8 @@ impl Pod {
     /// Without a free address it keeps the old ones.
     fn change_addresses(&mut self, pools: &mut Pools) {
         let hint = dice::hash(1, [self.identity.uid.as_str()]);
-        if let Ok(addresses) = pools.take(&self.ranges, hint) {
-            pools.release(&std::mem::replace(&mut self.addresses, addresses));
+        if let Ok(addresses) = pools.take(&self.template.ranges, hint) {
+            pools.release(&std::mem::replace(&mut self.addresses, addresses.into()));
         }
     }
 
@@ -200,7 +208,7 @@ impl Pod {
     fn settle(&mut self, now: Timestamp) {
         if self.stage == Stage::Up && self.start_due(now) == Course::Over {
             self.stage = Stage::Stopping {
-                kill_at: later(now, self.grace),
+                kill_at: later(now, self.template.grace),
             };
         }
         if let Stage::Stopping { .. } = self.stage {
@@ -261,18 +269,19 @@ enum Course {
 /// Changes a container; whether its resources are other ones.
 fn change(old: &mut Container, new: ContainerSpec, resize: Resize, now: Timestamp) -> bool {
     old.behave(new.behaviour, now);
-    (old.spec.ports, old.spec.stdin) = (new.ports, new.stdin);
-    if old.spec.image != new.image && old.run != Run::Ended {
-        old.spec.image = new.image;
+    let spec = Arc::make_mut(&mut old.spec);
+    (spec.ports, spec.stdin) = (new.ports, new.stdin);
+    let resized = spec.resources != new.resources;
+    if resize == Resize::Done {
+        spec.resources = new.resources;
+    }
+    if spec.image != new.image && old.run != Run::Ended {
+        spec.image = new.image;
         if old.run != Run::Waiting {
             old.finish(now, Cause::Term);
             old.in_a_row = 0;
             old.start(now);
         }
-    }
-    let resized = old.spec.resources != new.resources;
-    if resize == Resize::Done {
-        old.spec.resources = new.resources;
     }
     resized
 }

@@ -5,7 +5,7 @@ use super::{
     pod::{Pod, Stage},
     spec::Kind,
 };
-use crate::dice;
+use crate::{behaviour::Behaviour, dice};
 use outrigger_plugin::{
     ContainerReport, ContainerState, ContainerUsage, Image, PodReport, Termination, Timestamp, Usage,
 };
@@ -44,7 +44,7 @@ pub struct Door {
 pub fn report(pod: &Pod) -> PodReport {
     let mut report = PodReport::new(pod.identity.clone());
     if !matches!(pod.stage, Stage::Starting { .. }) {
-        report.ips.clone_from(&pod.addresses);
+        report.ips = pod.addresses.to_vec();
     }
     let has_init = pod
         .containers
@@ -122,7 +122,7 @@ fn report_container(pod: &Pod, container: &Container, has_init: bool) -> Contain
 }
 
 fn terminated(pod: &Pod, container: &Container, end: &End) -> Termination {
-    let behaviour = &container.spec.behaviour;
+    let behaviour = behaviour_of(container, end);
     let natural = end.cause == Cause::Natural;
     let reason = match (natural, behaviour.reason.as_str(), end.exit_code) {
         (false, _, 0) | (true, "", 0) => "Completed",
@@ -142,6 +142,11 @@ fn terminated(pod: &Pod, container: &Container, end: &End) -> Termination {
         finished_at: end.finished,
         container_id: container_id(pod, container, end.run),
     }
+}
+
+/// How a container behaved in a run that has ended.
+fn behaviour_of<'a>(container: &'a Container, end: &'a End) -> &'a Behaviour {
+    end.behaviour.as_ref().unwrap_or(&container.spec.behaviour)
 }
 
 fn container_id(pod: &Pod, container: &Container, run: u32) -> String {
@@ -168,8 +173,8 @@ pub fn log_source(container: &Container, previous: bool) -> Option<LogSource> {
         run: end.run,
         started: end.started,
         ended: Some(end.finished),
-        rate: container.spec.behaviour.log_rate,
-        line_bytes: container.spec.behaviour.log_line_bytes,
+        rate: behaviour_of(container, end).log_rate,
+        line_bytes: behaviour_of(container, end).log_line_bytes,
     };
     match (&container.run, previous) {
         (Run::Waiting, _) => None,

@@ -1,4 +1,5 @@
 use super::tests::{World, at, one};
+use outrigger_plugin::{ContainerState, Termination};
 use serde_json::json;
 
 /// Nanoseconds of CPU time of the only container, and what it uses now.
@@ -61,4 +62,76 @@ fn a_run_has_a_number_of_its_own() {
     assert_eq!(run(&world), Some(0));
     world.after(11.0);
     assert_eq!(run(&world), Some(1));
+}
+
+#[test]
+fn what_has_happened_is_told_the_same_after_an_update() {
+    let then = [
+        ("runTime", "5s"),
+        ("signal", "9"),
+        ("reason", "OOMKilled"),
+        ("message", "all gone"),
+        ("logRate", "3"),
+        ("logLineBytes", "80"),
+    ];
+    let now = [
+        ("reason", "Other"),
+        ("message", "fine"),
+        ("logRate", "7"),
+        ("vanishAfter", "1s"),
+    ];
+    let ended = |world: &mut World| -> [Option<Termination>; 2] {
+        let app = world.after(11.0).containers.remove(0);
+        let newest = match app.state {
+            ContainerState::Terminated(end) => Some(end),
+            _ => None,
+        };
+        [newest, app.last_termination]
+    };
+    let log = |world: &World, previous| world.engine.log_source(&world.identity, "app", previous).unwrap();
+    for policy in ["Always", "Never"] {
+        let mut world = World::new(&then, one(policy));
+        let (before, runs) = (ended(&mut world), policy == "Always");
+        let log_before = log(&world, runs);
+        assert_eq!((log_before.rate, log_before.line_bytes), (3.0, 80));
+        let end = before.iter().flatten().next().unwrap();
+        assert_eq!((&*end.reason, &*end.message, end.signal), ("OOMKilled", "all gone", 9));
+        world.update(11.0, &now, one(policy));
+        assert_eq!(ended(&mut world), before, "{policy}");
+        assert_eq!(log(&world, runs), log_before, "{policy}");
+    }
+}
+
+/// As it was written before ends had their behaviour, but for keys with their defaults.
+#[test]
+fn an_older_journal_can_be_read() {
+    let behaviour = json!({"runTime": "20ms", "exitCode": 3, "reason": "OOMKilled"});
+    let old = json!({
+        "identity": {"cluster": "c", "node": "n", "namespace": "ns", "name": "web", "uid": "u"},
+        "stage": "up",
+        "containers": [{
+            "spec": {
+                "name": "app", "image": "app:1", "kind": "regular", "restart_policy": null, "resources": 0,
+                "restarts": 0, "ports": [80], "stdin": false, "behaviour": behaviour,
+            },
+            "run": {"backOff": {"until": null, "pause": "never"}},
+            "end": {"run": 1, "started": 1_000, "finished": 1_020, "cause": "natural", "exit_code": 3},
+            "previous": null, "restarts": 1, "in_a_row": 2, "cpu": {"since": 1_000, "used": 0},
+        }],
+        "addresses": ["10.9.0.100"],
+        "behaviour": behaviour,
+        "ranges": ["10.9.0.0/24"],
+        "restart_policy": "Always",
+        "grace": {"secs": 30, "nanos": 0},
+        "addresses_change_at": null,
+        "vanishes_at": null,
+    });
+    let pod: super::Pod = serde_json::from_value(old.clone()).unwrap();
+    let report = super::report::report(&pod);
+    assert_eq!(report.ips.len(), 1);
+    let last = report.containers[0].last_termination.as_ref().unwrap();
+    assert_eq!((&*last.reason, last.exit_code), ("OOMKilled", 3));
+    let written = serde_json::to_value(&pod).unwrap();
+    let keys = |pod: &serde_json::Value| pod.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&written), keys(&old));
 }

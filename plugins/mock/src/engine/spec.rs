@@ -16,16 +16,24 @@ pub struct PodSpec {
     pub identity: PodIdentity,
     /// Init containers in order, then regular ones, then ephemeral ones.
     pub containers: Vec<ContainerSpec>,
+    /// Until it starts, jitter included.
+    pub start_delay: Span,
+    /// Until it vanishes.
+    pub vanish_after: Span,
+    /// What it has in common with others.
+    #[serde(flatten)]
+    pub template: Template,
+}
+
+/// What is the same for all pods of a template, beside their containers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Template {
     /// What restarts its containers.
     pub restart_policy: RestartPolicy,
     /// The grace period it ends with by itself, when only sidecars are left.
     pub grace: Duration,
     /// Where its addresses come from; none for a pod on the node's network.
     pub ranges: Vec<Cidr>,
-    /// Until it starts, jitter included.
-    pub start_delay: Span,
-    /// Until it vanishes.
-    pub vanish_after: Span,
     /// How it behaves.
     pub behaviour: Shared,
 }

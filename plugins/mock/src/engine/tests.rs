@@ -720,31 +720,42 @@ fn check(report: &PodReport, number: u64) {
 
 #[test]
 fn a_simple_pod_is_small() {
-    let around = around();
-    let pod = Pod::new(
-        manifest::read(&request("1", &[], one("Always")), &around).unwrap(),
-        Vec::new(),
-        START,
-    );
-    let text = |text: &str| text.len() + 16;
-    let identity = &pod.identity;
-    let texts = [
-        &identity.cluster,
-        &identity.node,
-        &identity.namespace,
-        &identity.name,
-        &identity.uid,
+    let uids = [
+        "a5b0c6a8-7c55-4f0c-9d0c-0d6c9f6d3b11",
+        "a5b0c6a8-7c55-4f0c-9d0c-0d6c9f6d3b12",
     ];
-    let heap: usize = texts.iter().map(|part| text(part)).sum::<usize>()
-        + pod.containers.capacity() * size_of::<container::Container>()
-        + pod
-            .containers
-            .iter()
-            .map(|one| text(&one.spec.name) + text(&one.spec.image))
-            .sum::<usize>()
-        + 64;
-    let total = size_of::<Entry>() + heap;
-    assert!(total < 1_024, "{total} bytes: {} + {heap}", size_of::<Entry>());
+    let mut engine = Engine::default();
+    for uid in uids {
+        let request = request(uid, &[("exitCode", "1")], one("Always"));
+        engine
+            .create(manifest::read(&request, &around()).unwrap(), START)
+            .unwrap();
+    }
+    let [first, pod] = uids.map(|uid| engine.pod(uid).unwrap());
+    assert!(Arc::ptr_eq(&first.template, &pod.template));
+    assert!(Arc::ptr_eq(&first.containers[0].spec, &pod.containers[0].spec));
+    // What is left is its own. An allocation is rounded up.
+    let heap = |bytes: usize| bytes.next_multiple_of(16);
+    let PodIdentity {
+        cluster,
+        node,
+        namespace,
+        name,
+        uid,
+    } = &pod.identity;
+    let texts = [cluster, node, namespace, name, uid].map(|text| heap(text.len()));
+    let place = heap(16 + uid.len()) + 2 * size_of::<(Arc<str>, Box<Entry>)>();
+    let total = heap(size_of::<Entry>())
+        + heap(size_of_val(&*pod.containers))
+        + heap(size_of_val(&*pod.addresses))
+        + texts.iter().sum::<usize>()
+        + place;
+    assert!(
+        total <= 640,
+        "{total} bytes, of which {} {}",
+        size_of::<Entry>(),
+        size_of_val(&*pod.containers)
+    );
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Process {
         self.directory.path().join("socket")
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -287,6 +287,31 @@ async fn two_hosts_see_the_same_pods() {
     assert_eq!((count.creates, count.repeated), (1, 1));
 }
 
+#[tokio::test]
+async fn no_two_pods_have_an_address_in_common_after_a_restart() {
+    let mut process = Process::start();
+    let config = json!({
+        "backend": {"kind": "external", "socket": process.socket()},
+        "ips": ["10.9.0.0/30"],
+    });
+    let (mock, mut pushed) = start(config).await;
+    let moving = [("ipChangeAfter", "50ms"), ("startDelay", "1ms")];
+    mock.create(call(), pod("first", &moving)).await.unwrap();
+    let old = pushed_report(&mut pushed, "uid-of-first", |report| !report.ips.is_empty()).await;
+    let moved = pushed_report(&mut pushed, "uid-of-first", |report| report.ips != old.ips).await;
+    // There are two: this one gets the other.
+    let second = mock.create(call(), pod("second", &[])).await.unwrap();
+    assert_eq!(second.ips, old.ips);
+
+    process.restart();
+    back(&mock).await;
+    let first = mock.get(call(), identity("first")).await.unwrap();
+    assert_eq!(first.ips, moved.ips);
+    assert_eq!(mock.get(call(), identity("second")).await.unwrap().ips, second.ips);
+    let error = mock.create(call(), pod("third", &[])).await.unwrap_err();
+    assert!(error.message.contains("no free address"), "{error}");
+}
+
 /// How many pods the killed host makes.
 const PODS: usize = 300;
 const SOCKET_VARIABLE: &str = "OUTRIGGER_MOCK_TEST_SOCKET";
@@ -425,4 +450,27 @@ async fn who_says_no_more_still_has_the_answers_that_are_there() {
             .unwrap();
         assert!(answer.contains("\"id\":7") && answer.ends_with('\n'), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_can_not_be_read_is_answered_all_the_same() {
+    let process = Process::start();
+    let mut stream = tokio::net::UnixStream::connect(process.socket()).await.unwrap();
+    let asked = b"{\"id\":7,\"op\":\"brandNew\"}\n{\"id\":8,\"op\":\"get\"}\nnonsense\n";
+    stream.write_all(asked).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answers = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answers))
+        .await
+        .unwrap()
+        .unwrap();
+    let ids: Vec<_> = answers
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(line["reply"]["outcome"]["Err"]["message"].is_string(), "{line}");
+            line["reply"]["id"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(ids, [7, 8, 0]);
 }

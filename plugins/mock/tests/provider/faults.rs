@@ -31,6 +31,26 @@ async fn the_first_calls_fail_and_then_no_more() {
     mock.stop(call(), identity("web"), Duration::ZERO).await.unwrap();
 }
 
+#[tokio::test]
+async fn what_was_counted_for_a_pod_goes_when_the_host_has_it_no_more() {
+    let (mock, _pushed) = start(json!({})).await;
+    let failing = || pod("web", &[("create.failures", "1")]);
+    mock.create(call(), failing()).await.unwrap_err();
+    for _ in 0..2 {
+        mock.sync(call(), vec![identity("web")]).await.unwrap();
+    }
+    // One look alone may have overtaken the create.
+    mock.sync(call(), vec![]).await.unwrap();
+    mock.create(call(), failing()).await.unwrap();
+    mock.remove(call(), identity("web")).await.unwrap();
+
+    mock.create(call(), failing()).await.unwrap_err();
+    for _ in 0..2 {
+        mock.sync(call(), vec![]).await.unwrap();
+    }
+    mock.create(call(), failing()).await.unwrap_err();
+}
+
 /// Which of many gets fail.
 async fn failing_gets(seed: u64, others: bool) -> Vec<usize> {
     let (mock, _pushed) = start(json!({"seed": seed, "pods": {"get": {"failureRate": 0.3}}})).await;

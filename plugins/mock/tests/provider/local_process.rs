@@ -144,6 +144,30 @@ async fn files_stay_from_one_command_to_the_next_until_the_pod_is_removed() {
 }
 
 #[tokio::test]
+async fn the_files_of_a_pod_that_is_gone_go_as_well_and_those_of_others_stay() {
+    let process = Process::start();
+    let backend = json!({"kind": "external", "socket": process.socket()});
+    let world = World::with(json!({ "backend": backend })).await;
+    world.sh("echo kept > file").await;
+    // Another host's, of a pod that is in another backend.
+    let other = world.scratch.path().join("base/uid-of-other/app");
+    std::fs::create_dir_all(&other).unwrap();
+    // This one is not asked to remove it.
+    let (second, _pushed) = start(json!({ "backend": backend })).await;
+    second.remove(call(), identity("web")).await.unwrap();
+
+    for _ in 0..2 {
+        world.mock.sync(call(), vec![identity("web")]).await.unwrap();
+        assert!(world.folder().join("file").exists());
+    }
+    for left in [true, false] {
+        world.mock.sync(call(), vec![]).await.unwrap();
+        assert_eq!(world.folder().join("file").exists(), left);
+    }
+    assert!(other.exists());
+}
+
+#[tokio::test]
 async fn an_archive_goes_in_and_comes_out_as_it_was() {
     let world = World::new().await;
     let noise: Vec<u8> = (0..2_000_000_u32)

@@ -1,6 +1,6 @@
 use crate::{PATIENCE, identity, pod_of, start, until};
-use outrigger_mock::provider::Mock;
-use outrigger_plugin::{ContainerState, ErrorCode, LogRequest, Logs, Provider, Result, testing};
+use outrigger_mock::{logs::Rfc3339, provider::Mock};
+use outrigger_plugin::{ContainerState, ErrorCode, LogRequest, Logs, Provider, Result, Timestamp, testing};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -170,6 +170,35 @@ async fn following_outlasts_a_backend_that_is_away() {
     let expected: Vec<_> = (0..=200).map(|number| format!("line {number} of app, run 0")).collect();
     let lines: Vec<_> = text.lines().map(|line| line.split_once(' ').unwrap().1).collect();
     assert_eq!(lines, expected);
+}
+
+#[tokio::test]
+async fn no_line_is_invented_while_the_backend_is_away() {
+    let mut process = crate::external::Process::start();
+    let backend = json!({"backend": {"kind": "external", "socket": process.socket()}});
+    let (mock, _pushed) = start(backend).await;
+    let mock = Arc::new(mock);
+    let manifest = json!({"containers": [{"name": "app"}]});
+    mock.create(testing::call(), pod_of("job", &[("logRate", "200")], manifest))
+        .await
+        .unwrap();
+    let (out, client) = testing::stream().unwrap();
+    let follow = LogRequest {
+        follow: true,
+        ..request()
+    };
+    let follower = mock.clone();
+    let following = tokio::spawn(async move { follower.read_logs(testing::call(), follow, out).await });
+    let mut lines = BufReader::new(client).lines();
+    timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    process.kill();
+    until("the loss is noticed", async || mock.ping(testing::call()).await.err()).await;
+    let lost = Rfc3339(Timestamp::now(), 0).to_string();
+    while let Ok(line) = timeout(Duration::from_millis(300), lines.next_line()).await {
+        let line = line.unwrap().unwrap();
+        assert!(line[..lost.len()] <= *lost, "{line} after the loss at {lost}");
+    }
+    assert!(!following.is_finished());
 }
 
 #[tokio::test]

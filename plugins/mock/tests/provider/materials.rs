@@ -1,4 +1,4 @@
-use crate::{PATIENCE, identity, pod_of, start};
+use crate::{PATIENCE, identity, pod_of, pushed_report, start};
 use outrigger_mock::provider::Mock;
 use outrigger_plugin::{
     Command, Content, EnvVar, ErrorCode, File, LogRequest, Logs, Materials, Part, PodRequest, Provider,
@@ -208,4 +208,43 @@ async fn late_values_and_missing_logs_are_said() {
         lines.contains(&json!({"env": "IP", "late": true, "secret": false})),
         "{lines:?}"
     );
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_a_pod_that_the_backend_has_lost() {
+    let (mock, mut pushed) = start(json!({})).await;
+    let vanishing = [SHOW, &[("vanishAfter", "1ms")]].concat();
+    mock.create(testing::call(), pod(&vanishing, materials("blue")))
+        .await
+        .unwrap();
+    pushed_report(&mut pushed, "uid-of-job", |report| report.gone).await;
+    let revision = async || {
+        mock.create(testing::call(), pod(SHOW, materials("red"))).await.unwrap();
+        read(&mock, request(false)).await.unwrap()[0]["revision"].clone()
+    };
+    // The host may make it again.
+    for _ in 0..2 {
+        mock.sync(testing::call(), vec![identity("job")]).await.unwrap();
+    }
+    assert_eq!(revision().await, 2);
+    mock.update(testing::call(), pod(SHOW, materials("blue")))
+        .await
+        .unwrap();
+    assert_eq!(read(&mock, request(false)).await.unwrap()[0], json!({"revision": 3}));
+    for _ in 0..2 {
+        mock.sync(testing::call(), vec![]).await.unwrap();
+    }
+    // It is there, whatever the host believes.
+    assert_eq!(revision().await, 4);
+
+    let (mock, mut pushed) = start(json!({})).await;
+    mock.create(testing::call(), pod(&vanishing, materials("blue")))
+        .await
+        .unwrap();
+    pushed_report(&mut pushed, "uid-of-job", |report| report.gone).await;
+    for _ in 0..2 {
+        mock.sync(testing::call(), vec![]).await.unwrap();
+    }
+    mock.create(testing::call(), pod(SHOW, materials("red"))).await.unwrap();
+    assert_eq!(read(&mock, request(false)).await.unwrap()[0], json!({"revision": 1}));
 }

@@ -64,7 +64,7 @@ fn the_sample_pod_is_one() {
         ranges: Vec::new(),
     };
     let spec = manifest::read(&request, &around).unwrap();
-    assert_eq!(spec.behaviour.create.failures, 2);
+    assert_eq!(spec.template.behaviour.create.failures, 2);
     assert_eq!(
         (spec.containers[0].kind, spec.containers[1].kind),
         (Kind::Init, Kind::Regular)

@@ -2,6 +2,7 @@
 
 use super::Cluster;
 use super::failed;
+use crate::bound;
 use crate::error::Result;
 use crate::process::Process;
 use std::net::IpAddr;
@@ -10,13 +11,18 @@ use std::path::Path;
 use std::process::Stdio;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::BufReader;
-use tokio::process::Command;
 
 /// Starts the `devcluster` that was built beside this program.
 pub(super) async fn start(directory: &Path) -> Result<Cluster> {
     let own = std::env::current_exe().map_err(|error| failed(Path::new("devcluster"), error))?;
     let program = own.with_file_name("devcluster");
-    let mut child = Command::new(&program)
+    if !program.is_file() {
+        return Err(failed(
+            &program,
+            "there is no such file; build it: cargo build --release -p outrigger-devcluster",
+        ));
+    }
+    let mut child = bound::command(&program)?
         .arg("--dir")
         .arg(directory.join("devcluster"))
         .stdin(Stdio::null())
@@ -24,12 +30,7 @@ pub(super) async fn start(directory: &Path) -> Result<Cluster> {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| {
-            failed(
-                &program,
-                format!("{error}; build it: cargo build --release -p outrigger-devcluster"),
-            )
-        })?;
+        .map_err(|error| failed(&program, error))?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
         // The line comes once it listens; nothing comes from one that has failed.

@@ -9,7 +9,7 @@
 //! | `POST /_devcluster/pause`, `POST /_devcluster/resume` | stalls everything; ends all stalls |
 //! | `POST /_devcluster/watches/drop?resource=pods` | ends open watches |
 //! | `POST /_devcluster/history/forget?resource=pods` | earlier revisions are 410 Gone from now on |
-//! | `POST /_devcluster/lists/freeze?resource=pods`, `.../thaw` | lists show the past; the present again |
+//! | `POST /_devcluster/lists/freeze?resource=pods`, `.../thaw` | lists, and what watches begin with, show the past; the present again |
 //!
 //! Without `resource` the last three are for all.
 

@@ -3,8 +3,8 @@
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::Call;
 use super::respond::{self, Body};
+use super::{Call, write};
 use crate::auth;
 use crate::error::{ApiError, Result};
 use crate::node_client;
@@ -35,21 +35,21 @@ pub async fn bind(mut call: Call<'_>) -> Result<Response<Body>> {
     let body = call.take_json().await?;
     let node = body["target"]["name"].as_str().filter(|n| !n.is_empty());
     let node = node.ok_or_else(|| ApiError::bad_request("a binding needs target.name"))?;
-    let uid = body["metadata"]["uid"].as_str();
-    ops::bind(call.cluster, call.target.namespace, call.target.name, uid, node)?;
+    let binding = ops::Binding {
+        namespace: call.target.namespace,
+        name: call.target.name,
+        uid: body["metadata"]["uid"].as_str(),
+        node,
+        dry_run: write::Options::of(&call)?.dry_run,
+    };
+    ops::bind(call.cluster, &binding)?;
     Ok(success(StatusCode::CREATED))
 }
 
 /// POST `pods/eviction`: a deletion with the options in the body. There are no disruption budgets here.
 pub async fn evict(mut call: Call<'_>) -> Result<Response<Body>> {
     let body = call.take_json().await?;
-    let options = &body["deleteOptions"];
-    let options = ops::DeleteOptions {
-        grace: options["gracePeriodSeconds"].as_i64(),
-        uid: options["preconditions"]["uid"].as_str().map(str::to_owned),
-        resource_version: options["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
-        ..ops::DeleteOptions::default()
-    };
+    let options = write::delete_options_of(&call, &body["deleteOptions"])?;
     ops::delete(
         call.cluster,
         Kind::Pods.resource(),

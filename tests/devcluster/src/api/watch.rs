@@ -97,6 +97,8 @@ struct Lines {
     events: tokio::sync::mpsc::Receiver<Delivery>,
     /// The revision whose state the initial events show, until that was said.
     announce: Option<u64>,
+    /// The revision of the last event.
+    delivered: u64,
     bookmarks: Option<Interval>,
     last_bookmark: Option<Pin<Box<Sleep>>>,
     end: Pin<Box<Sleep>>,
@@ -121,6 +123,7 @@ impl Lines {
             backlog: watch.backlog.into_iter(),
             events: watch.events,
             announce,
+            delivered: 0,
             bookmarks: bookmarks.then(|| tokio::time::interval_at(Instant::now() + period, period)),
             last_bookmark: (bookmarks && timeout > LAST_BOOKMARK)
                 .then(|| Box::pin(tokio::time::sleep_until(end - LAST_BOOKMARK))),
@@ -159,12 +162,13 @@ impl Lines {
             _ = &mut self.end => return None,
             _ = shutdown.cancelled() => return None,
         }
-        // All events up to this revision are in the queue: they go before the bookmark that stands for them.
+        // All events up to this revision are in the queue: they go before the bookmark that stands for them. So do some that
+        // have come since, and a bookmark never goes back behind an event.
         let revision = self.cluster.store.settled(self.resource.kind);
         while let Ok(delivery) = self.events.try_recv() {
             out.push(self.line(&delivery));
         }
-        out.push(self.bookmark(revision, false));
+        out.push(self.bookmark(revision.max(self.delivered), false));
         out.take()
     }
 
@@ -176,8 +180,9 @@ impl Lines {
         }
     }
 
-    fn line(&self, delivery: &Delivery) -> Bytes {
+    fn line(&mut self, delivery: &Delivery) -> Bytes {
         let Delivery { change, stored } = delivery;
+        self.delivered = stored.revision;
         let object = match self.form {
             Form::Whole if self.resource.is_view() => views::event_to_new(stored.value()),
             Form::Whole => return stored.line(*change),
@@ -253,6 +258,61 @@ impl Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Tokens;
+    use crate::cluster::Parts;
+    use crate::resources::Kind;
+    use crate::store::{Config, Draft, Filter, Store};
+    use crate::tls::{self, Authority, KUBELET_CLIENT};
+
+    fn cluster() -> Arc<Cluster> {
+        let authority = Authority::new().unwrap();
+        let client = authority.client(KUBELET_CLIENT, "masters").unwrap();
+        let parts = Parts {
+            store: Config::default(),
+            tokens: Tokens::new().unwrap(),
+            bookmarks: Duration::from_millis(1),
+            ca_pem: authority.pem().to_owned(),
+            nodes: tls::node_client_config(&client).unwrap(),
+        };
+        Cluster::new(parts).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_bookmark_never_goes_back_behind_an_event() {
+        let cluster = cluster();
+        // Its revisions are ahead of the cluster's, as those of events are that come between the look at it and the bookmark.
+        let ahead = Store::new(Config::default());
+        let (watch, _) = ahead.watch_all(Kind::Pods, Filter::default());
+        let object = |at: u64| json!({"metadata": {"name": at.to_string(), "namespace": "d"}});
+        let mut newest = 0;
+        for at in 0..=cluster.store.revision() {
+            newest = ahead
+                .insert(Kind::Pods, Draft::new(Kind::Pods, object(at)))
+                .unwrap()
+                .revision;
+        }
+        assert!(newest > cluster.store.revision());
+        let mut lines = Lines {
+            resource: Kind::Pods.resource(),
+            form: Form::Whole,
+            include_object: None,
+            backlog: watch.backlog.into_iter(),
+            events: watch.events,
+            announce: None,
+            delivered: 0,
+            bookmarks: Some(tokio::time::interval(cluster.bookmarks)),
+            last_bookmark: None,
+            end: Box::pin(tokio::time::sleep(Duration::from_secs(60))),
+            cluster,
+        };
+        let mut last = Value::Null;
+        while last["type"] != "BOOKMARK" {
+            let chunk = lines.next().await.unwrap();
+            let line = chunk.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap();
+            last = serde_json::from_slice(line).unwrap();
+        }
+        assert_eq!(last["object"]["metadata"]["resourceVersion"], newest.to_string());
+    }
 
     #[test]
     fn lines_are_joined_in_order() {

@@ -11,14 +11,14 @@ use crate::patch::{self, PatchType, apply};
 use crate::resources::Kind;
 
 /// What the caller says about a write in the query.
-struct Options {
-    dry_run: bool,
+pub(super) struct Options {
+    pub(super) dry_run: bool,
     manager: String,
     force: bool,
 }
 
 impl Options {
-    fn of(call: &Call<'_>) -> Result<Options> {
+    pub(super) fn of(call: &Call<'_>) -> Result<Options> {
         let dry_run = match call.query.get("dryRun") {
             None => false,
             Some("All") => true,
@@ -105,6 +105,8 @@ pub async fn replace(mut call: Call<'_>) -> Result<Response<Body>> {
     });
     match stored {
         Err(error) if error.code == 404 && resource.kind == Kind::Leases && object["metadata"]["uid"].is_null() => {
+            // The version of one that is gone stands in nobody's way.
+            ops::metadata(&mut object).remove("resourceVersion");
             let stored = ops::create(call.cluster, resource, call.target.namespace, object, options.dry_run)?;
             read::object(&call, StatusCode::CREATED, &stored)
         }
@@ -177,8 +179,13 @@ fn apply(call: &Call<'_>, scope: Scope, options: &Options, mut config: Value) ->
 }
 
 /// `DeleteOptions` from the body and the query; the query wins where both speak, as with the real server.
-pub(super) async fn delete_options(call: &mut Call<'_>) -> Result<DeleteOptions> {
+async fn delete_options(call: &mut Call<'_>) -> Result<DeleteOptions> {
     let body = call.take_json().await?;
+    delete_options_of(call, &body)
+}
+
+/// `DeleteOptions` from what may be a part of the body, and the query.
+pub(super) fn delete_options_of(call: &Call<'_>, body: &Value) -> Result<DeleteOptions> {
     let own = Options::of(call)?;
     let dry_run = own.dry_run || body["dryRun"].as_array().is_some_and(|d| d.iter().any(|v| v == "All"));
     let policy = call

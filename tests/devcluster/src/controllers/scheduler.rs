@@ -188,7 +188,14 @@ impl State {
 
     fn bind(&mut self, cluster: &Arc<Cluster>, stored: &Stored, node: &str) {
         let head = &stored.head;
-        match ops::bind(cluster, &head.namespace, &head.name, Some(&head.uid), node) {
+        let binding = ops::Binding {
+            namespace: &head.namespace,
+            name: &head.name,
+            uid: Some(&head.uid),
+            node,
+            dry_run: false,
+        };
+        match ops::bind(cluster, &binding) {
             Ok(bound) => {
                 self.occupy(&bound, node);
                 let message = format!("Successfully assigned {}/{} to {node}", head.namespace, head.name);

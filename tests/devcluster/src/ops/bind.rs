@@ -11,8 +11,30 @@ use crate::resources::Kind;
 use crate::store::{Draft, Refused, Stored, key};
 use crate::time;
 
-/// Puts a pod on a node, as `pods/binding` does; with `uid` only that very pod.
-pub fn bind(cluster: &Arc<Cluster>, namespace: &str, name: &str, uid: Option<&str>, node: &str) -> Result<Arc<Stored>> {
+/// Which pod goes where.
+#[derive(Debug)]
+pub struct Binding<'a> {
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod's name.
+    pub name: &'a str,
+    /// Where it is given, only that very pod.
+    pub uid: Option<&'a str>,
+    /// The node.
+    pub node: &'a str,
+    /// Store nothing.
+    pub dry_run: bool,
+}
+
+/// Puts a pod on a node, as `pods/binding` does.
+pub fn bind(cluster: &Arc<Cluster>, binding: &Binding<'_>) -> Result<Arc<Stored>> {
+    let Binding {
+        namespace,
+        name,
+        uid,
+        node,
+        dry_run,
+    } = *binding;
     let resource = Kind::Pods.resource();
     let key = key(namespace, name);
     loop {
@@ -39,10 +61,11 @@ pub fn bind(cluster: &Arc<Cluster>, namespace: &str, name: &str, uid: Option<&st
         }
         member(&mut pod, "spec").insert("nodeName".into(), node.into());
         set_condition(&mut pod, json!({"type": "PodScheduled", "status": "True"}));
-        match cluster
-            .store
-            .replace(Kind::Pods, current.revision, Draft::new(Kind::Pods, pod))
-        {
+        let draft = Draft::new(Kind::Pods, pod);
+        if dry_run {
+            return Ok(Arc::new(draft.preview()));
+        }
+        match cluster.store.replace(Kind::Pods, current.revision, draft) {
             Err(Refused::Stale) => {}
             Err(refused) => return Err((refused, resource, name).into()),
             Ok(stored) => return Ok(stored),

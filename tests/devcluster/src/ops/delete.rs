@@ -140,16 +140,16 @@ fn next_step(resource: &Resource, object: &Value, grace: Option<i64>) -> Step {
     let meta = &object["metadata"];
     let held = [&meta["finalizers"], &object["spec"]["finalizers"]];
     let held = held.iter().any(|list| list.as_array().is_some_and(|l| !l.is_empty()));
-    let wanted = grace_of(resource, object, grace);
     if !meta["deletionTimestamp"].is_string() {
-        return match (wanted, held) {
+        return match (grace_of(resource, object, grace), held) {
             (0, false) => Step::Remove,
             (grace, _) => Step::Mark { grace },
         };
     }
+    // As the real server's BeforeDelete: a deletion under way is hastened by a grace that the request names, and by nothing
+    // else, whatever has become of the pod meanwhile.
     let running = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-    // A repeated request without a grace of its own never prolongs, and never ends a grace that runs.
-    let wanted = if grace.is_none() && wanted > 0 { running } else { wanted };
+    let wanted = grace.map_or(running, |named| named_grace(named).min(running));
     match (wanted, held) {
         (0, false) => Step::Remove,
         (wanted, _) if wanted < running => Step::Mark { grace: wanted },
@@ -168,28 +168,35 @@ fn grace_of(resource: &Resource, object: &Value, grace: Option<i64>) -> i64 {
         return 0;
     }
     let own = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
-    match grace.unwrap_or(own) {
-        negative if negative < 0 => 1,
-        grace => grace,
-    }
+    named_grace(grace.unwrap_or(own))
+}
+
+/// A negative grace counts as one second.
+fn named_grace(grace: i64) -> i64 {
+    if grace < 0 { 1 } else { grace }
 }
 
 fn mark(resource: &Resource, mut object: Value, grace: i64) -> Value {
     let generation = object["metadata"]["generation"].as_i64();
-    let shortened = match (
+    let left = match (
         object["metadata"]["deletionTimestamp"].as_str(),
         object["metadata"]["deletionGracePeriodSeconds"].as_i64(),
     ) {
-        (Some(at), Some(old)) => Some(time::in_seconds(grace - old - time::age_seconds(at).round() as i64)),
+        (Some(at), Some(old)) => Some(grace - old - time::age_seconds(at).round() as i64),
         _ => None,
     };
+    // A deadline never moves into the past: of a grace that is over already a second is left, for the node to act in.
+    let grace = if left.is_some_and(|left| left < 0) {
+        grace.min(1)
+    } else {
+        grace
+    };
     let meta = metadata(&mut object);
-    meta.insert(
-        "deletionTimestamp".into(),
-        shortened.unwrap_or_else(|| time::in_seconds(grace)).into(),
-    );
+    let deadline = time::in_seconds(left.map_or(grace, |left| left.max(0)));
+    meta.insert("deletionTimestamp".into(), deadline.into());
     meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
-    if let Some(generation) = generation {
+    // That it is being deleted is new to its controllers once.
+    if let Some(generation) = generation.filter(|_| left.is_none()) {
         meta.insert("generation".into(), json!(generation + 1));
     }
     if resource.kind == Kind::Namespaces {
@@ -294,6 +301,28 @@ mod tests {
         let short = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 1},
             "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}});
         assert_eq!(step(short, None), Step::Keep);
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_while_it_is_being_deleted_stays_until_its_node_removes_it() {
+        for phase in ["Succeeded", "Failed"] {
+            let ended = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30},
+                "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}, "status": {"phase": phase}});
+            assert_eq!(step(ended.clone(), None), Step::Keep);
+            assert_eq!(step(ended.clone(), Some(60)), Step::Keep);
+            assert_eq!(step(ended.clone(), Some(10)), Step::Mark { grace: 10 });
+            assert_eq!(step(ended.clone(), Some(-1)), Step::Mark { grace: 1 });
+            assert_eq!(step(ended, Some(0)), Step::Remove);
+        }
+    }
+
+    #[test]
+    fn a_grace_that_is_shortened_below_what_has_passed_leaves_a_second() {
+        let going = json!({"metadata": {"deletionTimestamp": time::in_seconds(10), "deletionGracePeriodSeconds": 30}});
+        let marked = mark(Kind::Pods.resource(), going, 5);
+        assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 1);
+        let deadline = marked["metadata"]["deletionTimestamp"].as_str().unwrap();
+        assert!(time::age_seconds(deadline) < 5.0, "{deadline} is in the past");
     }
 
     #[test]

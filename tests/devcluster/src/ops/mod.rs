@@ -5,7 +5,7 @@ mod create;
 mod delete;
 mod update;
 
-pub use bind::{bind, set_condition, set_pod_condition};
+pub use bind::{Binding, bind, set_condition, set_pod_condition};
 pub use create::{create, random_suffix};
 pub use delete::{DeleteOptions, Deleted, Propagation, delete};
 pub use update::{Scope, Update, update};

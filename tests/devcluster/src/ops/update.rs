@@ -8,7 +8,7 @@ use super::metadata;
 use crate::admission;
 use crate::cluster::Cluster;
 use crate::error::{ApiError, Result};
-use crate::resources::Resource;
+use crate::resources::{Kind, Resource};
 use crate::store::{Draft, Refused, Stored, key};
 
 /// Attempts of an edit that named no revision, before the conflict is the caller's.
@@ -140,10 +140,11 @@ fn check_preconditions(resource: &Resource, name: &str, current: &Stored, object
         );
         return Err(ApiError::conflict(resource, name, why));
     }
-    if text("resourceVersion").is_some_and(|rv| rv != "0" && rv.parse() != Ok(current.revision)) {
-        return Err(ApiError::modified(resource, name));
+    match text("resourceVersion").filter(|version| *version != "0") {
+        Some(version) if version.parse() != Ok(current.revision) => Err(ApiError::modified(resource, name)),
+        None if resource.kind == Kind::Leases => Err(ApiError::unconditional(resource, name)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Undoes what the edit did outside of its scope.

@@ -200,16 +200,18 @@ impl Collection {
         if from < self.forgotten {
             return None;
         }
-        let first = self.history.partition_point(|event| event.now.revision <= from);
-        let backlog = self
-            .history
-            .range(first..)
-            .filter_map(|event| event.seen_by(&filter))
-            .collect();
+        let backlog = self.since(from, &filter);
         Some(self.join(filter, backlog, queue, false))
     }
 
-    /// Starts a watch with everything there is as its backlog.
+    fn since(&self, from: u64, filter: &Filter) -> Vec<Delivery> {
+        let first = self.history.partition_point(|event| event.now.revision <= from);
+        let events = self.history.range(first..);
+        events.filter_map(|event| event.seen_by(filter)).collect()
+    }
+
+    /// Starts a watch with everything that lists show as its backlog. While that is the past, what has happened since is
+    /// the first of its events; where that is forgotten the watch ends behind its backlog, and its client finds out.
     pub(super) fn watch_all(&mut self, filter: Filter, queue: usize) -> Watch {
         let items = self.list(&filter, None, 0).items.into_iter();
         let backlog = items
@@ -218,7 +220,15 @@ impl Collection {
                 stored,
             })
             .collect();
-        self.join(filter, backlog, queue, false)
+        let since = match &self.frozen {
+            None => Vec::new(),
+            Some((revision, _)) if *revision < self.forgotten => {
+                let (_, events) = mpsc::channel(1);
+                return Watch { backlog, events };
+            }
+            Some((revision, _)) => self.since(*revision, &filter),
+        };
+        self.join_behind(filter, backlog, since, queue, false)
     }
 
     /// As [`Collection::watch_all`], for a controller.
@@ -234,8 +244,23 @@ impl Collection {
     }
 
     fn join(&mut self, filter: Filter, backlog: Vec<Delivery>, queue: usize, internal: bool) -> Watch {
-        let (tx, rx) = mpsc::channel(queue);
-        self.watchers.push(Watcher { filter, internal, tx });
+        self.join_behind(filter, backlog, Vec::new(), queue, internal)
+    }
+
+    /// Joins with events that wait already, for which the queue has room beside its own.
+    fn join_behind(
+        &mut self,
+        filter: Filter,
+        backlog: Vec<Delivery>,
+        waiting: Vec<Delivery>,
+        queue: usize,
+        internal: bool,
+    ) -> Watch {
+        let (tx, rx) = mpsc::channel(queue + waiting.len());
+        let watcher = Watcher { filter, internal, tx };
+        if waiting.into_iter().all(|delivery| watcher.send(delivery)) {
+            self.watchers.push(watcher);
+        }
         Watch { backlog, events: rx }
     }
 

@@ -18,7 +18,7 @@ pub struct Head {
     pub uid: Box<str>,
     /// `metadata.labels`.
     pub labels: Box<[(Box<str>, Box<str>)]>,
-    /// The fields that a field selector may name for this kind; absent means empty.
+    /// The fields that a field selector may name for this kind, but for those that the object leaves out.
     pub fields: Box<[(&'static str, Box<str>)]>,
     /// The `uid` of each owner reference.
     pub owners: Box<[Box<str>]>,
@@ -63,12 +63,15 @@ impl Head {
         }
     }
 
-    /// The value of a selectable field; empty when the object has none.
+    /// The value of a selectable field; what it counts as when the object leaves it out.
     pub fn field(&self, name: &str) -> &str {
         match name {
             "metadata.name" => &self.name,
             "metadata.namespace" => &self.namespace,
-            _ => self.fields.iter().find(|(k, _)| *k == name).map_or("", |(_, v)| v),
+            _ => {
+                let found = self.fields.iter().find(|(k, _)| *k == name);
+                found.map_or_else(|| left_out(name), |(_, value)| value)
+            }
         }
     }
 
@@ -80,6 +83,15 @@ impl Head {
     /// The key under which the object is stored: `namespace/name`, or the name alone. Its order is etcd's.
     pub fn key(&self) -> Box<str> {
         key(&self.namespace, &self.name)
+    }
+}
+
+/// The real server knows numbers and flags that are left out from no others, and selects by them as text.
+fn left_out(field: &str) -> &'static str {
+    match field {
+        "spec.unschedulable" => "false",
+        "status.replicas" | "status.successful" => "0",
+        _ => "",
     }
 }
 

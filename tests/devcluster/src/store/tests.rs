@@ -130,6 +130,44 @@ fn frozen_lists_show_the_past_until_they_thaw() {
 }
 
 #[test]
+fn a_watch_that_begins_with_a_frozen_list_misses_nothing_behind_it() {
+    let store = Store::new(Config {
+        history: 4,
+        watch_queue: 1,
+    });
+    let old = store.insert(Kind::Pods, draft("old", "n1")).unwrap();
+    let then = store.revision();
+    store.freeze(Kind::Pods, true);
+    store.insert(Kind::Pods, draft("elsewhere", "n2")).unwrap();
+    store.insert(Kind::Pods, draft("new", "n1")).unwrap();
+    store.remove(Kind::Pods, "d/old", old.revision).unwrap();
+    let (mut watch, revision) = store.watch_all(Kind::Pods, on_node("n1"));
+    assert_eq!(revision, then);
+    let seen = |delivery: &Delivery| (delivery.change, delivery.stored.head.name.to_string());
+    let backlog: Vec<_> = watch.backlog.iter().map(seen).collect();
+    assert_eq!(backlog, [(Change::Added, "old".to_owned())]);
+    store.insert(Kind::Pods, draft("later", "n1")).unwrap();
+    for expected in [
+        (Change::Added, "new"),
+        (Change::Deleted, "old"),
+        (Change::Added, "later"),
+    ] {
+        let (change, name) = seen(&watch.events.try_recv().unwrap());
+        assert_eq!((change, name.as_str()), expected);
+    }
+
+    // What lies behind the frozen list is forgotten: the watch ends, so that its client asks again.
+    store.forget_history(Kind::Pods);
+    let (mut lost, _) = store.watch_all(Kind::Pods, on_node("n1"));
+    assert_eq!(lost.backlog.len(), 1);
+    assert_eq!(
+        lost.events.try_recv().unwrap_err(),
+        tokio::sync::mpsc::error::TryRecvError::Disconnected
+    );
+    assert!(store.watch_from(Kind::Pods, on_node("n1"), then).is_err());
+}
+
+#[test]
 fn owners_and_namespaces_are_indexed() {
     let store = small();
     let mut owned = pod("a", "");

@@ -267,6 +267,85 @@ async fn dry_runs_store_nothing() {
 }
 
 #[tokio::test]
+async fn dry_runs_of_bindings_and_evictions_store_nothing() {
+    let cluster = start().await;
+    let (_, created) = cluster.post(PODS, pod("p", "")).await;
+    let unchanged = async |what: &str| assert_eq!(cluster.get(&format!("{PODS}/p")).await.1, created, "{what}");
+    let (bind, evict) = (format!("{PODS}/p/binding"), format!("{PODS}/p/eviction"));
+    let binding = json!({"target": {"kind": "Node", "name": "n"}});
+    let eviction = json!({"deleteOptions": {"gracePeriodSeconds": 0}});
+    assert_eq!(
+        cluster.post(&format!("{bind}?dryRun=All"), binding.clone()).await.0,
+        201
+    );
+    unchanged("a binding").await;
+    assert_eq!(cluster.post(&format!("{evict}?dryRun=All"), eviction).await.0, 201);
+    unchanged("an eviction, by its query").await;
+    let eviction = json!({"deleteOptions": {"gracePeriodSeconds": 0, "dryRun": ["All"]}});
+    assert_eq!(cluster.post(&evict, eviction).await.0, 201);
+    unchanged("an eviction, by its options").await;
+    assert_eq!(cluster.post(&format!("{bind}?dryRun=Some"), binding).await.0, 400);
+    unchanged("a binding that asks for another kind of dry run").await;
+}
+
+#[tokio::test]
+async fn a_lease_is_replaced_at_a_named_version_alone() {
+    let cluster = start().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    let path = format!("{leases}/n");
+    let lease = |holder: &str, version: Option<&Value>| {
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "n", "namespace": "kube-node-lease", "resourceVersion": version},
+            "spec": {"holderIdentity": holder}})
+    };
+    let (code, made) = cluster.put(&path, lease("a", None)).await;
+    assert_eq!(code, 201, "PUT makes one that is not there: {made}");
+    for unconditional in [lease("b", None), lease("b", Some(&json!("0")))] {
+        let (code, refused) = cluster.put(&path, unconditional).await;
+        assert_eq!(
+            (code, refused["message"].as_str().unwrap()),
+            (
+                422,
+                "leases.coordination.k8s.io \"n\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+            )
+        );
+    }
+    let version = &made["metadata"]["resourceVersion"];
+    let (code, renewed) = cluster.put(&path, lease("b", Some(version))).await;
+    assert_eq!((code, &renewed["spec"]["holderIdentity"]), (200, &json!("b")));
+    assert_eq!(cluster.put(&path, lease("c", Some(version))).await.0, 409);
+    let patch = json!({"spec": {"holderIdentity": "d"}});
+    assert_eq!(cluster.patch("merge", &path, patch).await.0, 200);
+    cluster.delete(&path, Value::Null).await;
+    let (code, again) = cluster.put(&path, lease("e", Some(version))).await;
+    assert_eq!(code, 201, "{again}");
+}
+
+#[tokio::test]
+async fn fields_that_an_object_leaves_out_are_selected_as_what_they_count_as() {
+    let cluster = start().await;
+    for (name, spec) in [("left-out", json!({})), ("cordoned", json!({"unschedulable": true}))] {
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec});
+        assert_eq!(cluster.post("/api/v1/nodes", node).await.0, 201);
+    }
+    for (selector, expected) in [
+        ("spec.unschedulable%3Dfalse", "left-out"),
+        ("spec.unschedulable%21%3Dtrue", "left-out"),
+        ("spec.unschedulable%3Dtrue", "cordoned"),
+        ("spec.unschedulable%21%3Dfalse", "cordoned"),
+    ] {
+        let (_, list) = cluster.get(&format!("/api/v1/nodes?fieldSelector={selector}")).await;
+        let names: Vec<&Value> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| &n["metadata"]["name"])
+            .collect();
+        assert_eq!(names, [expected], "{selector}");
+    }
+}
+
+#[tokio::test]
 async fn requests_are_counted() {
     let cluster = start().await;
     cluster.post(PODS, pod("p", "n")).await;

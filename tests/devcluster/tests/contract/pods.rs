@@ -58,7 +58,14 @@ async fn deletion_is_graceful_only_on_a_node() {
         "a repeated delete changes nothing"
     );
     let (_, shorter) = cluster.delete(&path, json!({"gracePeriodSeconds": 5})).await;
-    assert_eq!(shorter["metadata"]["deletionGracePeriodSeconds"], 5);
+    assert_eq!(
+        (
+            &shorter["metadata"]["deletionGracePeriodSeconds"],
+            &shorter["metadata"]["generation"]
+        ),
+        (&json!(5), &json!(2)),
+        "the first mark alone is a new generation"
+    );
     assert!(shorter["metadata"]["deletionTimestamp"].as_str() < going["metadata"]["deletionTimestamp"].as_str());
     let wrong = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": "another"}});
     assert_eq!(cluster.delete(&path, wrong).await.0, 409);

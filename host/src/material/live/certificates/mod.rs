@@ -4,6 +4,8 @@
 //! key, and what a signer has denied or failed to issue is not asked for again. A new key and certificate are asked for
 //! when the signer has said to; the old ones are held out until the new ones are there, or theirs is over.
 
+mod answer;
+
 use super::{
     Found, ThingId,
     board::{Board, News},
@@ -11,13 +13,11 @@ use super::{
     reach::{Failures, Reach},
 };
 use crate::{
-    cluster::{
-        ApiError, Backoff, Place, Watch, raw,
-        watch::{Event, Target},
-    },
+    cluster::{ApiError, Backoff, raw},
     material::{PodCertificate, PodCertificateSpec},
     suspend,
 };
+use answer::Awaited;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use outrigger_plugin::PodIdentity;
@@ -28,8 +28,6 @@ use std::{sync::Arc, time::Duration};
 pub const GROUP: &str = "/apis/certificates.k8s.io";
 pub const REQUESTS: &str = "podcertificaterequests";
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two looks at a request where there is no room for one more watch.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// The cluster removes a request that nobody has answered by then.
 const ANSWER: Duration = Duration::from_secs(15 * 60);
 /// Between two certificates: to a clock that is ahead each of them looks as if it were due at once.
@@ -114,12 +112,16 @@ impl Certifier {
             // It may take as long as the signer likes: the pod says what it waits for.
             self.tell(Found::Missing);
         }
-        let answer = tokio::time::timeout(ANSWER, self.answer(&path, &name)).await;
-        let (chain, renew_at, good_until) = answer.unwrap_or(Err(Error::Unanswered(name)))?;
+        let awaited = Awaited::new(self, &path, &name, quietly);
+        let answer = tokio::time::timeout(ANSWER, awaited.answer()).await;
+        let answer = answer.unwrap_or(Err(Error::Unanswered(name)))?;
         Ok(Issued {
-            certificate: PodCertificate { key: pem, chain },
-            renew_at,
-            good_until,
+            certificate: PodCertificate {
+                key: pem,
+                chain: answer.chain,
+            },
+            renew_at: answer.renew_at,
+            good_until: answer.good_until,
         })
     }
 
@@ -171,73 +173,6 @@ impl Certifier {
             .inspect_err(|error| self.reach.report(REQUESTS, error))?;
         let made: Object = made.decode()?;
         Ok(made.metadata.name)
-    }
-
-    /// Waits for what becomes of the request.
-    async fn answer(&self, path: &str, name: &str) -> Result<(String, Timestamp, Timestamp), Error> {
-        let trunks = &self.reach.trunks;
-        loop {
-            // A signer may never answer, so this has a place of its own: on the connection for requests a hundred that wait
-            // would leave no room for a request. Where places are few they are for what changes.
-            let place = match trunks.place().await {
-                Ok(place) => place.filter(|_| trunks.shares()),
-                Err(error) if error.is_retryable() => None,
-                Err(error) => return Err(error.into()),
-            };
-            let answer = match place {
-                Some(place) => self.watch(&place, path, name).await?,
-                None => self.look(path, name).await?,
-            };
-            if let Some(answer) = answer {
-                return Ok(answer);
-            }
-            trunks.requests.pause(LOOK_AGAIN, LOOK_AGAIN).await;
-        }
-    }
-
-    /// Reads the request; `None` while it is open.
-    async fn look(&self, path: &str, name: &str) -> Result<Option<(String, Timestamp, Timestamp)>, Error> {
-        let request = raw::get(&format!("{path}/{name}"))?;
-        match raw::send(&self.reach.trunks.requests, request, TIMEOUT).await {
-            Ok(reply) => read(&reply.body, name),
-            Err(ApiError::NotFound(_)) => Err(Error::Deleted(name.to_owned())),
-            Err(error) if error.is_retryable() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Watches the request; `None` when there is less room than there was.
-    async fn watch(
-        &self,
-        place: &Place,
-        path: &str,
-        name: &str,
-    ) -> Result<Option<(String, Timestamp, Timestamp)>, Error> {
-        // The Node authorizer lets a node watch only what names it.
-        let target = Target::new(format!("{REQUESTS} {name}"), path)
-            .fields(format!("metadata.name={name},spec.nodeName={}", self.pod.node))
-            .quiet();
-        let mut watch = Watch::new(place.client().clone(), target);
-        let mut seen = false;
-        loop {
-            match watch.try_next().await {
-                Ok(Event::Restarted) => seen = false,
-                Ok(Event::Apply(raw)) => {
-                    seen = true;
-                    if let Some(answer) = read(&raw, name)? {
-                        return Ok(Some(answer));
-                    }
-                }
-                Ok(Event::Delete(_)) => return Err(Error::Deleted(name.to_owned())),
-                Ok(Event::Synced) if !seen => return Err(Error::Deleted(name.to_owned())),
-                Ok(_) => {}
-                Err(error) if error.is_retryable() => {}
-                Err(error) => return Err(error.into()),
-            }
-            if place.is_crowded() {
-                return Ok(None);
-            }
-        }
     }
 }
 
@@ -297,52 +232,6 @@ async fn keep(issuer: &impl Issuer) {
     }
 }
 
-/// The chain and its times; `None` while the request is open.
-fn read(raw: &[u8], name: &str) -> Result<Option<(String, Timestamp, Timestamp)>, Error> {
-    #[derive(Deserialize)]
-    struct Object {
-        #[serde(default)]
-        status: Status,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Status {
-        conditions: Vec<Condition>,
-        certificate_chain: String,
-        begin_refresh_at: Option<Timestamp>,
-        not_after: Option<Timestamp>,
-    }
-    #[derive(Deserialize)]
-    struct Condition {
-        r#type: String,
-        status: String,
-        #[serde(default)]
-        reason: String,
-        #[serde(default)]
-        message: String,
-    }
-    let Object { status } = serde_json::from_slice(raw).map_err(ApiError::Malformed)?;
-    for condition in status.conditions.iter().filter(|condition| condition.status == "True") {
-        let verdict = match condition.r#type.as_str() {
-            "Denied" => "denied",
-            "Failed" => "not issued",
-            _ => continue,
-        };
-        return Err(Error::Refused {
-            name: name.to_owned(),
-            verdict,
-            message: format!("{}: {}", condition.reason, condition.message),
-        });
-    }
-    let (Some(renew_at), Some(good_until)) = (status.begin_refresh_at, status.not_after) else {
-        return Ok(None);
-    };
-    if status.certificate_chain.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some((status.certificate_chain, renew_at, good_until)))
-}
-
 /// By the wall clock, as the times of certificates are; a little later, so that pods do not come together.
 async fn sleep_until(at: Timestamp) {
     let left = at.duration_since(Timestamp::now());
@@ -355,38 +244,6 @@ mod tests {
     use super::*;
     use std::{collections::VecDeque, sync::Mutex};
     use tokio::time::Instant;
-
-    fn answer(status: serde_json::Value) -> Result<Option<(String, Timestamp, Timestamp)>, Error> {
-        read(json!({ "status": status }).to_string().as_bytes(), "req-1")
-    }
-
-    #[test]
-    fn a_request_is_open_until_it_has_its_chain() {
-        assert!(answer(json!({})).unwrap().is_none());
-        let (chain, renew_at, good_until) = answer(json!({
-            "conditions": [{ "type": "Issued", "status": "True" }],
-            "certificateChain": "chain",
-            "beginRefreshAt": "2030-01-01T00:00:00Z", "notAfter": "2030-01-02T00:00:00Z",
-        }))
-        .unwrap()
-        .unwrap();
-        assert_eq!(chain, "chain");
-        assert!(renew_at < good_until);
-    }
-
-    #[test]
-    fn a_refusal_is_final_and_says_why() {
-        let denied =
-            json!([{ "type": "Denied", "status": "True", "reason": "UnsupportedKeyType", "message": "ED25519" }]);
-        let error = answer(json!({ "conditions": denied })).err().unwrap();
-        assert!(error.is_final());
-        assert_eq!(
-            error.to_string(),
-            "pod certificate request req-1 was denied: UnsupportedKeyType: ED25519"
-        );
-        let failed = json!([{ "type": "Failed", "status": "True" }]);
-        assert!(answer(json!({ "conditions": failed })).is_err());
-    }
 
     /// What a signer answers, one after the other: when to renew and how long it is good, in seconds from now.
     struct Fake {

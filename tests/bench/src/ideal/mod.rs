@@ -5,12 +5,13 @@
 //! final DELETE. It keeps no state, sends no event, and trusts what it sees: what it must know
 //! stands in each watch event.
 
+mod keeper;
+
 use crate::api::Client;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fleet::Nodes;
 use bytes::Bytes;
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
@@ -19,7 +20,6 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::Mutex;
@@ -29,7 +29,6 @@ use tokio::task::JoinSet;
 const WORKERS: usize = 32;
 /// Answers that wait. An API server hangs up on a watch that is not read for a moment, so that a blast must fit.
 const BACKLOG: usize = 1 << 16;
-const RENEWAL: Duration = Duration::from_secs(10);
 /// Tasks that register nodes and renew their leases.
 const KEEPERS: usize = 8;
 
@@ -182,7 +181,7 @@ pub async fn run(config: Config) -> Result<()> {
     let nodes = config.nodes().names();
     let share = nodes.len().div_ceil(KEEPERS);
     for nodes in nodes.chunks(share) {
-        tasks.spawn(keep_nodes(client.clone(), nodes.to_vec(), config.address));
+        tasks.spawn(keeper::keep(client.clone(), nodes.to_vec(), config.address));
     }
     let (mut stdin, mut end) = (stdin()?, [0]);
     tokio::select! {
@@ -325,52 +324,4 @@ impl Bodies {
             now: Bytes::from_static(br#"{"apiVersion":"v1","kind":"DeleteOptions","gracePeriodSeconds":0}"#),
         }
     }
-}
-
-/// Registers nodes, then renews their leases for ever, one after the other.
-async fn keep_nodes(client: Client, nodes: Vec<String>, address: IpAddr) -> Result<()> {
-    let capacity = json!({ "cpu": "100000", "memory": "400Ti", "pods": "100000" });
-    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
-    for node in &nodes {
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let object = json!({
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": { "name": node, "labels": { "type": "virtual-kubelet", "kubernetes.io/hostname": node, "kubernetes.io/os": "linux" } },
-            "spec": { "taints": [{ "key": "virtual-kubelet.io/provider", "value": "ideal", "effect": "NoSchedule" }] },
-            "status": {
-                "capacity": capacity, "allocatable": capacity,
-                "addresses": [{ "type": "InternalIP", "address": address }],
-                "conditions": [{
-                    "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "the ideal responder is ready",
-                    "lastHeartbeatTime": now, "lastTransitionTime": now,
-                }],
-            },
-        });
-        let lease = json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": { "name": node, "namespace": "kube-node-lease" },
-            "spec": { "holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": micro_time() },
-        });
-        client.create("leases", leases, Bytes::from(lease.to_string())).await?;
-        client
-            .create("nodes", "/api/v1/nodes", Bytes::from(object.to_string()))
-            .await?;
-    }
-    let mut ticks = tokio::time::interval(RENEWAL / u32::try_from(nodes.len()).unwrap_or(u32::MAX));
-    for node in nodes.iter().cycle() {
-        ticks.tick().await;
-        let renewal = Bytes::from(json!({ "spec": { "renewTime": micro_time() } }).to_string());
-        let path = format!("{leases}/{node}");
-        let content = "application/merge-patch+json";
-        let (status, _) = client.once(http::Method::PATCH, &path, content, renewal).await?;
-        // Leases go with their nodes at the end of a round.
-        if status == StatusCode::NOT_FOUND {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-fn micro_time() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
