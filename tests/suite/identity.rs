@@ -1,6 +1,8 @@
 //! Nodes that act with certificates of their own, under the Node authorizer and NodeRestriction: requested with a
-//! bootstrap token, kept, and replaced before they expire. And a host whose credentials expired before they were renewed.
+//! bootstrap token, kept, and replaced before they expire. And a host whose credentials expired before they were renewed, or
+//! come from a program.
 
+use crate::harness::BoundToken;
 use crate::harness::ControlPlane;
 use crate::harness::Proxy;
 use crate::harness::Test;
@@ -22,6 +24,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::time::Instant;
 
 const TOKEN_ID: &str = "4utrgr";
 const TOKEN_SECRET: &str = "0123456789abcdef";
@@ -237,4 +240,71 @@ async fn credentials_that_expired_and_are_renewed_on_disk_are_taken_up() {
     assert!(!host.log().contains("PRIVATE KEY"), "a key is in the log");
     let counts = backend.counts().await;
     counts.assert_made_once();
+}
+
+/// A kubeconfig whose credentials are given by a program: what is in a file, for twenty seconds.
+fn kubeconfig_with_program(test: &Test, token: &Path, runs: &Path) -> PathBuf {
+    let script = format!(
+        r#"echo >> {}; printf '{{"status":{{"token":"%s","expirationTimestamp":"%s"}}}}' "$(cat {})" "$(date -u -d '+20 seconds' +%FT%TZ)""#,
+        runs.display(),
+        token.display(),
+    );
+    let exec = json!({ "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script] });
+    let mut file = Kubeconfig::read_from(&test.cluster.host_kubeconfig).unwrap();
+    for user in &mut file.auth_infos {
+        user.auth_info = Some(object(json!({ "exec": exec })));
+    }
+    let path = test.directory().join("exec.kubeconfig");
+    std::fs::write(&path, serde_yaml::to_string(&file).unwrap()).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_plugin_is_run_once_for_all_and_again_before_its_tokens_end() {
+    if std::env::var("OUTRIGGER_TEST_CLUSTER").as_deref() != Ok("real") {
+        return skip(
+            "identity_program",
+            "it needs tokens that can be revoked; run `make test-cluster`",
+        );
+    }
+    let test = Test::new("program").await;
+    let (file, runs) = (test.directory().join("token"), test.directory().join("runs"));
+    let first = BoundToken::make(&test, "first").await;
+    std::fs::write(&file, &first.token).unwrap();
+    let times = || std::fs::read_to_string(&runs).unwrap_or_default().lines().count();
+
+    let kubeconfig = kubeconfig_with_program(&test, &file, &runs);
+    let backend = test.backend().await;
+    let config = test
+        .mock(backend.config())
+        .with(json!({ "cluster": { "kubeconfig": kubeconfig } }));
+    let began = Instant::now();
+    let mut host = test.start(&config);
+    test.node_ready(&test.node()).await;
+    a_pods_life(&test, "before", &test.node()).await;
+    // Fifteen of the twenty seconds have to pass before it is asked again.
+    let allowed = 1 + usize::try_from(began.elapsed().as_secs() / 15).unwrap();
+    assert!(times() <= allowed, "{} runs in {:?}", times(), began.elapsed());
+
+    let second = BoundToken::make(&test, "second").await;
+    std::fs::write(&file, &second.token).unwrap();
+    let before = times();
+    eventually(RENEWED, "it is asked again", || async {
+        (times() > before).then_some(()).ok_or(times())
+    })
+    .await;
+    first.revoke(&test).await;
+    a_pods_life(&test, "with-the-second", &test.node()).await;
+
+    // And where a token ends before its time.
+    let third = BoundToken::make(&test, "third").await;
+    std::fs::write(&file, &third.token).unwrap();
+    second.revoke(&test).await;
+    a_pods_life(&test, "with-the-third", &test.node()).await;
+
+    assert!(host.is_running());
+    for bound in [first, second, third] {
+        assert!(!host.log().contains(&bound.token), "a token is in the log");
+    }
+    backend.counts().await.assert_made_once();
 }

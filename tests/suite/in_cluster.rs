@@ -1,24 +1,13 @@
 //! A host that runs as a pod does: the cluster's address in its environment, its account's token and the cluster's authority in
 //! files, which the kubelet below replaces long before the token is over.
 
-use crate::harness::SOON;
+use crate::harness::BoundToken;
 use crate::harness::Test;
-use crate::harness::eventually;
 use crate::harness::is_running;
-use crate::harness::object;
 use crate::harness::skip;
 use crate::harness::uid;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::Api;
-use kube::Config;
-use kube::api::DeleteParams;
-use kube::api::PostParams;
-use kube::config::AuthInfo;
 use kube::config::Kubeconfig;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -38,41 +27,6 @@ exec unshare --mount --propagation private sh -euc '
     exec "$@"
 ' sh "$@"
 "#;
-
-/// A token of the host's account that is good as long as the Secret of this name is there.
-async fn token(test: &Test, name: &str) -> String {
-    let secrets: Api<Secret> = Api::namespaced(test.client.clone(), "outrigger-system");
-    let name = format!("{}-{name}", test.id);
-    let secret: Secret = object(json!({ "metadata": { "name": name } }));
-    let made = secrets.create(&PostParams::default(), &secret).await.unwrap();
-    let accounts: Api<ServiceAccount> = Api::namespaced(test.client.clone(), "outrigger-system");
-    let bound = json!({ "apiVersion": "v1", "kind": "Secret", "name": name, "uid": made.metadata.uid });
-    let request: TokenRequest = object(json!({ "spec": { "audiences": [], "boundObjectRef": bound } }));
-    let request = accounts
-        .create_token_request("outrigger", &PostParams::default(), &request)
-        .await
-        .unwrap();
-    request.status.unwrap().token.unwrap()
-}
-
-/// Waits until the API server no longer takes a token; what it has taken it remembers for ten seconds.
-async fn is_refused(test: &Test, token: &str) {
-    let file = Kubeconfig::read_from(&test.cluster.host_kubeconfig).unwrap();
-    let mut config = Config::from_custom_kubeconfig(file, &Default::default()).await.unwrap();
-    config.auth_info = AuthInfo {
-        token: Some(token.to_owned().into()),
-        ..AuthInfo::default()
-    };
-    let client = kube::Client::try_from(config).unwrap();
-    let nodes: Api<Node> = Api::all(client);
-    eventually(SOON, "the first token is refused", || async {
-        match nodes.get(&test.node()).await {
-            Err(kube::Error::Api(status)) if status.code == 401 => Ok(()),
-            other => Err(format!("{:?}", other.map(|node| node.metadata.name))),
-        }
-    })
-    .await;
-}
 
 fn put(directory: &Path, name: &str, content: &[u8]) {
     let beside = directory.join(format!("..{name}"));
@@ -103,8 +57,8 @@ async fn a_host_in_a_pod_has_what_pods_have_and_takes_up_new_tokens() {
     };
     put(&account, "ca.crt", &authority);
     put(&account, "namespace", b"outrigger-system");
-    let first_token = token(&test, "first").await;
-    put(&account, "token", first_token.as_bytes());
+    let first_token = BoundToken::make(&test, "first").await;
+    put(&account, "token", first_token.token.as_bytes());
     let pod = test.directory().join("pod");
     std::fs::write(&pod, POD).unwrap();
     std::fs::set_permissions(&pod, std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -119,11 +73,9 @@ async fn a_host_in_a_pod_has_what_pods_have_and_takes_up_new_tokens() {
     test.create(test.pod("first", json!({}))).await;
     let first = test.running("first").await;
 
-    put(&account, "token", token(&test, "second").await.as_bytes());
-    let secrets: Api<Secret> = Api::namespaced(test.client.clone(), "outrigger-system");
-    let name = format!("{}-first", test.id);
-    secrets.delete(&name, &DeleteParams::default()).await.unwrap();
-    is_refused(&test, &first_token).await;
+    let second_token = BoundToken::make(&test, "second").await;
+    put(&account, "token", second_token.token.as_bytes());
+    first_token.revoke(&test).await;
     test.create(test.pod("second", json!({}))).await;
     test.pod_until_within(TAKEN_UP, "second", "it runs", is_running).await;
     test.delete("first", None).await;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::config::ClusterConfig;
 use crate::{files, suspend};
-use futures::FutureExt;
+use futures::{FutureExt, future::OptionFuture};
 use jiff::Timestamp;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
@@ -53,11 +53,16 @@ pub struct Credentials {
     /// It is not run again before this.
     not_before: Instant,
     lent_backoff: Backoff,
+    /// A program that changed files name has failed, and is run again then.
+    retry_at: Option<Instant>,
+    retry_backoff: Backoff,
+    /// What was last said of credentials that can't be had.
+    said: Option<String>,
 }
 
 /// Why credentials are looked at.
 enum Cause {
-    /// Files may have changed.
+    /// Files may have changed, or what they name may work by now.
     Files,
     /// Those that a program gave are over soon, or were refused.
     Lent,
@@ -108,6 +113,9 @@ impl Credentials {
             lent: None,
             not_before: Instant::now(),
             lent_backoff: Backoff::new(LENT_RETRY_BASE, LEAST_LENT),
+            retry_at: None,
+            retry_backoff: Backoff::new(LENT_RETRY_BASE, LEAST_LENT),
+            said: None,
         };
         credentials.borrow(clients);
         credentials.watch();
@@ -157,8 +165,15 @@ impl Credentials {
             return Cause::Files;
         }
         let over = over(&self.clients, self.lent.as_ref(), self.not_before);
+        let retry = OptionFuture::from(self.retry_at.map(tokio::time::sleep_until));
         tokio::select! {
             Some(()) = self.changes.recv() => Cause::Files,
+            Some(()) = retry => {
+                self.retry_at = None;
+                // As if nobody had looked yet.
+                self.state.digest = [0; 32];
+                Cause::Files
+            }
             () = over => Cause::Lent,
         }
     }
@@ -188,11 +203,14 @@ impl Credentials {
                 // What was refused is used no more.
                 let _ = self.clients.refused().now_or_never();
                 self.borrow(&clients);
+                self.said = None;
                 tracing::info!("the kubeconfig's credential plugin gave new credentials");
             }
             Err(error) => {
                 self.not_before = Instant::now() + self.lent_backoff.next_delay();
-                tracing::warn!(%error, "unable to renew credentials, keeping the old ones until then");
+                if self.is_news(&error) {
+                    tracing::warn!(%error, "unable to renew credentials, keeping the old ones until then");
+                }
             }
         }
     }
@@ -210,15 +228,35 @@ impl Credentials {
             return;
         }
         self.state = now;
+        self.retry_at = None;
         let clients = match client::connect(&self.config).await {
             Ok(clients) => clients,
-            Err(error) => return tracing::warn!(%error, "unable to use the changed credentials, keeping the old ones"),
+            Err(error) => {
+                // A program may work the next time, whatever the files say. Other faults are the files' own.
+                if matches!(error, client::Error::Exec(_)) {
+                    self.retry_at = Some(Instant::now() + self.retry_backoff.next_delay());
+                }
+                if self.is_news(&error) {
+                    tracing::warn!(%error, "unable to use the changed credentials, keeping the old ones until then");
+                }
+                return;
+            }
         };
+        self.retry_backoff.reset();
         if self.lead_home(&clients).await {
             self.clients.renew(&clients);
             self.borrow(&clients);
+            self.said = None;
             tracing::info!("credentials have changed, going on with the new ones");
         }
+    }
+
+    /// Each fault is told once, however often it is met.
+    fn is_news(&mut self, error: &client::Error) -> bool {
+        let error = error.to_string();
+        let news = self.said.as_ref() != Some(&error);
+        self.said = Some(error);
+        news
     }
 
     /// Whether clients lead to the cluster that the host works for. Waits until that can be told, or until files have
@@ -359,6 +397,12 @@ mod tests {
         )
     }
 
+    /// A kubeconfig whose credentials are what this script prints.
+    fn with_program(port: u16, script: &str) -> String {
+        let exec = json!({ "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script] });
+        kubeconfig(port, "t").replace("{token: t}", &json!({ "exec": exec }).to_string())
+    }
+
     async fn token_in_use(clients: &Clients) -> String {
         let request = raw::get("/whoami").unwrap();
         let reply = raw::send(&clients.status, request, Duration::from_secs(10))
@@ -408,6 +452,8 @@ mod tests {
         clients: Clients,
         /// Has the kubeconfig and what counts the runs.
         dir: tempfile::TempDir,
+        /// Where [`serve`] listens.
+        port: u16,
     }
 
     impl Lender {
@@ -429,20 +475,15 @@ mod tests {
             runs.display(),
             answer.replace('N', "$n")
         );
-        let exec = json!({ "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script] });
         let path = dir.path().join("kubeconfig");
-        std::fs::write(
-            &path,
-            kubeconfig(port, "t").replace("{token: t}", &json!({ "exec": exec }).to_string()),
-        )
-        .unwrap();
+        std::fs::write(&path, with_program(port, &script)).unwrap();
         let config = ClusterConfig {
             kubeconfig: vec![path],
             ..ClusterConfig::default()
         };
         let clients = client::connect(&config).await.unwrap();
         let credentials = Credentials::build(&config, &clients, home).unwrap();
-        let lender = Lender { clients, dir };
+        let lender = Lender { clients, dir, port };
         assert_eq!(lender.runs(), 1, "once for all clients");
         (lender, credentials)
     }
@@ -493,7 +534,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_program_gave_is_renewed_when_it_is_refused() {
-        let Lender { clients, dir: _dir } =
+        let Lender { clients, dir: _dir, .. } =
             lent(r#"{"token": "$([ N = 0 ] && echo old || echo new)"}"#, Home::default()).await;
         let refused = raw::send(&clients.status, raw::get("/whoami").unwrap(), Duration::from_secs(10)).await;
         assert!(matches!(refused, Err(raw::ApiError::Unauthorized(_))), "{refused:?}");
@@ -503,6 +544,20 @@ mod tests {
             assert!(Instant::now() < deadline, "still the old credentials");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_a_changed_file_names_is_tried_until_it_works() {
+        let lender = lent(r#"{"token": "t"}"#, Home::default()).await;
+        let kubeconfig = lender.dir.path().join("kubeconfig");
+        let good = lender.dir.path().join("good");
+        // It works from its second run on.
+        let script = format!(
+            "[ -e {0} ] || {{ touch {0}; exit 1; }}; echo '{{status: {{token: next}}}}'",
+            good.display()
+        );
+        std::fs::write(&kubeconfig, with_program(lender.port, &script)).unwrap();
+        uses(&lender.clients, "next").await;
     }
 
     async fn uses(clients: &Clients, token: &str) {

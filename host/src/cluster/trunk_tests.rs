@@ -31,6 +31,7 @@ struct Seen {
     open: AtomicUsize,
     cut: Mutex<CancellationToken>,
     frozen: Mutex<CancellationToken>,
+    closing: Mutex<CancellationToken>,
 }
 
 impl Seen {
@@ -46,6 +47,11 @@ impl Seen {
     /// Does nothing more on the connections that there are; what comes on them is acknowledged by the system all the same.
     fn freeze(&self) {
         std::mem::take(&mut *self.frozen.lock().unwrap()).cancel();
+    }
+
+    /// Closes the connections that there are in order, with a GOAWAY, once what travels on them has its answer.
+    fn close(&self) {
+        std::mem::take(&mut *self.closing.lock().unwrap()).cancel();
     }
 }
 
@@ -103,6 +109,7 @@ async fn serve(protocols: &[&str]) -> Server {
 
 async fn connection(stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>, seen: Arc<Seen>) {
     let shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let closing = seen.closing.lock().unwrap().clone();
     let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
         let seen = seen.clone();
         async move {
@@ -127,7 +134,11 @@ async fn connection(stream: tokio_rustls::server::TlsStream<tokio::net::TcpStrea
     if shared {
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         builder.max_concurrent_streams(u32::from(STREAMS));
-        let _ = builder.serve_connection(io, answer).await;
+        let mut serving = std::pin::pin!(builder.serve_connection(io, answer));
+        if closing.run_until_cancelled(serving.as_mut()).await.is_none() {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
     } else {
         let _ = hyper::server::conn::http1::Builder::new()
             .serve_connection(io, answer)
@@ -304,6 +315,38 @@ async fn writes_share_a_connection_and_another_one_soon_after_that_freezes() {
     assert!(took <= after + timeout + Duration::from_secs(1), "{took:?}");
     tokio::time::resume();
     write().await.unwrap();
+}
+
+/// As API servers do now and then with `--goaway-chance`, and when they end.
+#[tokio::test]
+async fn a_connection_that_is_closed_in_order_loses_no_write() {
+    let server = serve(&["h2"]).await;
+    let status = clients(&server).await.status;
+    let write = || raw::send(&status, raw::get("/pod").unwrap(), Duration::from_secs(20));
+    let under_way = AtomicUsize::new(32);
+    let writing = async {
+        join_all((0..32).map(|_| async {
+            for _ in 0..200 {
+                write().await.expect("an answer");
+                tokio::task::yield_now().await;
+            }
+            under_way.fetch_sub(1, Ordering::SeqCst);
+        }))
+        .await;
+    };
+    let closing = async {
+        let mut times = 0;
+        while under_way.load(Ordering::SeqCst) > 0 {
+            if server.seen.connections() > 0 {
+                server.seen.close();
+                times += 1;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        times
+    };
+    let ((), times) = tokio::join!(writing, closing);
+    assert!(times > 1, "closed {times} times only");
 }
 
 #[tokio::test]

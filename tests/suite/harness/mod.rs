@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod backend;
+mod bound_token;
 pub mod caller;
 mod certificates;
 mod clock;
@@ -31,6 +32,7 @@ pub use artifacts::program;
 pub use artifacts::repository;
 pub use backend::Counts;
 pub use backend::MockBackend;
+pub use bound_token::BoundToken;
 pub use certificates::authority;
 pub use certificates::certificates_api;
 pub use certificates::sign;
