@@ -154,7 +154,7 @@ async fn serve(
     let clients = tokio::select! {
         // A program that gives credentials may take its time.
         () = shutdown.cancelled() => return Ok(()),
-        clients = cluster::connect(&config.cluster) => clients?,
+        clients = cluster::connect_in_the_end(&config.cluster) => clients?,
     };
     tracing::info!(server = %clients.server(), instance = %instance, nodes = config.nodes.len(), "host starts");
 

@@ -116,7 +116,7 @@ async fn check_sections(config: &HostConfig) -> Sections {
             },
         };
         let admits = Admits {
-            plugin: &provider.plugin,
+            plugin: Some(&provider.plugin),
             sha256: provider.sha256,
             allow: config.plugins.allow.as_deref(),
         };

@@ -1,5 +1,6 @@
 //! Clients of the API server, one for each kind of traffic.
 
+use super::Backoff;
 use super::Client;
 use super::csr::Issued;
 use super::exec;
@@ -31,6 +32,7 @@ use kube::config::AuthInfo;
 use kube::config::KubeConfigOptions;
 use kube::config::Kubeconfig;
 use kube::config::KubeconfigError;
+use secrecy::ExposeSecret;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +48,9 @@ const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Longer than a lease renewal's interval, so that its connection stays.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// A program that gave no credentials is run again after so long, at first and at last.
+const PROGRAM_RETRY_BASE: Duration = Duration::from_secs(1);
+const PROGRAM_RETRY_CAP: Duration = Duration::from_secs(30);
 /// Heartbeats under way at a time: a thousand nodes that start together do not open a thousand connections.
 const HEARTBEATS: usize = 32;
 
@@ -138,7 +143,7 @@ impl Clients {
     }
 }
 
-/// Why no client could be made. None of these goes away by itself: they are faults of the configuration.
+/// Why no client could be made: faults of the configuration, but for those that [may pass](Self::may_pass).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A kubeconfig file that can't be opened.
@@ -174,7 +179,7 @@ pub enum Error {
     )]
     Proxy,
     /// A kubeconfig that names a program which gives no credentials.
-    #[error("unable to have credentials: {}", chain(.0))]
+    #[error("unable to have credentials")]
     Exec(#[from] exec::Error),
     /// Certificates or credentials that can't be used.
     #[error("unable to build a client from the kubeconfig: {0}; check its certificates and credentials")]
@@ -185,6 +190,11 @@ impl Error {
     fn build(error: kube::Error) -> Self {
         Self::Build(chain(&error))
     }
+
+    /// Whether it may be otherwise the next time: a program failed, which may need a network that is not there yet.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Exec(exec::Error::Failed { .. } | exec::Error::Timeout(_)))
+    }
 }
 
 /// Builds the clients. Nothing is sent: an API server that is down is no error here.
@@ -193,6 +203,28 @@ impl Error {
 /// Faults of the configuration, see [`Error`].
 pub async fn connect(config: &ClusterConfig) -> Result<Clients, Error> {
     filled(load(&config.kubeconfig).await?).await
+}
+
+/// The same, until a program that gives credentials does so: it is run again, as an API server that is away is asked again.
+///
+/// Cancel safe.
+///
+/// # Errors
+/// Faults of the configuration, see [`Error`].
+pub async fn connect_in_the_end(config: &ClusterConfig) -> Result<Clients, Error> {
+    let mut backoff = Backoff::new(PROGRAM_RETRY_BASE, PROGRAM_RETRY_CAP);
+    let mut said = String::new();
+    loop {
+        let error = match connect(config).await {
+            Err(error) if error.may_pass() => chain(&error),
+            outcome => return outcome,
+        };
+        if error != said {
+            tracing::warn!(%error, "unable to start yet, trying again");
+            said = error;
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
 }
 
 /// Builds clients once more as those were that were lent these credentials, with others of the same program.
@@ -259,6 +291,12 @@ async fn load(paths: &[PathBuf]) -> Result<Config, Error> {
     let mut config = config.map_err(|error| incomplete(paths, &error))?;
     if config.proxy_url.take().is_some() {
         tracing::info!("HTTPS_PROXY is not used: the host needs a direct way to the API server");
+    }
+    let token = config.auth_info.token.as_ref();
+    if token.is_some_and(|token| !exec::fits_a_header(token.expose_secret())) {
+        return Err(Error::Build(
+            "the token has a line break or another control character in it".to_owned(),
+        ));
     }
     Ok(config)
 }
@@ -375,6 +413,14 @@ mod tests {
         connect(&config).await.err().expect("a fault").to_string()
     }
 
+    async fn error_chain(path: &Path) -> String {
+        let config = ClusterConfig {
+            kubeconfig: vec![path.to_owned()],
+            ..ClusterConfig::default()
+        };
+        chain(&connect(&config).await.err().expect("a fault"))
+    }
+
     fn file(text: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
@@ -435,6 +481,38 @@ mod tests {
         );
         let error = error_of(file(text.as_bytes()).path()).await;
         assert!(error.contains("proxy-url is not supported"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_no_header_can_have_is_refused() {
+        let text = GOOD.replace("token: t", r#"token: "hunter2\n""#);
+        let error = error_of(file(text.as_bytes()).path()).await;
+        assert!(error.contains("line break") && !error.contains("hunter2"), "{error}");
+    }
+
+    /// A kubeconfig whose program is this script.
+    fn with_program(script: &str) -> tempfile::NamedTempFile {
+        let program = serde_json::json!({
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+        });
+        file(GOOD.replace("{token: t}", &format!("{{exec: {program}}}")).as_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_program_that_fails_is_run_again_and_told_once() {
+        let error = error_chain(with_program("exit 3").path()).await;
+        assert_eq!(error.matches("credential plugin").count(), 1, "{error}");
+        let flag = file(b"");
+        let script = format!(
+            "[ -s {0} ] || {{ echo ran > {0}; exit 3; }}; echo '{{status: {{token: t}}}}'",
+            flag.path().display()
+        );
+        let kubeconfig = with_program(&script);
+        let config = ClusterConfig {
+            kubeconfig: vec![kubeconfig.path().to_owned()],
+            ..ClusterConfig::default()
+        };
+        connect_in_the_end(&config).await.expect("clients");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use super::{
     Backoff, Clients, ClusterId,
     client::{self, Lent},
     identity,
+    raw::chain,
 };
 use crate::config::ClusterConfig;
 use crate::{files, suspend};
@@ -56,8 +57,15 @@ pub struct Credentials {
     /// A program that changed files name has failed, and is run again then.
     retry_at: Option<Instant>,
     retry_backoff: Backoff,
-    /// What was last said of credentials that can't be had.
-    said: Option<String>,
+    /// What was last said of either.
+    said: Said,
+}
+
+/// Each fault is told once, however often it is met.
+#[derive(Default)]
+struct Said {
+    of_changes: String,
+    of_renewals: String,
 }
 
 /// Why credentials are looked at.
@@ -115,7 +123,7 @@ impl Credentials {
             lent_backoff: Backoff::new(LENT_RETRY_BASE, LEAST_LENT),
             retry_at: None,
             retry_backoff: Backoff::new(LENT_RETRY_BASE, LEAST_LENT),
-            said: None,
+            said: Said::default(),
         };
         credentials.borrow(clients);
         credentials.watch();
@@ -203,13 +211,13 @@ impl Credentials {
                 // What was refused is used no more.
                 let _ = self.clients.refused().now_or_never();
                 self.borrow(&clients);
-                self.said = None;
+                self.said.of_renewals.clear();
                 tracing::info!("the kubeconfig's credential plugin gave new credentials");
             }
             Err(error) => {
                 self.not_before = Instant::now() + self.lent_backoff.next_delay();
-                if self.is_news(&error) {
-                    tracing::warn!(%error, "unable to renew credentials, keeping the old ones until then");
+                if let Some(error) = news(&mut self.said.of_renewals, &error) {
+                    tracing::warn!(error, "unable to renew credentials, keeping the old ones until then");
                 }
             }
         }
@@ -236,8 +244,11 @@ impl Credentials {
                 if matches!(error, client::Error::Exec(_)) {
                     self.retry_at = Some(Instant::now() + self.retry_backoff.next_delay());
                 }
-                if self.is_news(&error) {
-                    tracing::warn!(%error, "unable to use the changed credentials, keeping the old ones until then");
+                if let Some(error) = news(&mut self.said.of_changes, &error) {
+                    tracing::warn!(
+                        error,
+                        "unable to use the changed credentials, keeping the old ones until then"
+                    );
                 }
                 return;
             }
@@ -246,17 +257,9 @@ impl Credentials {
         if self.lead_home(&clients).await {
             self.clients.renew(&clients);
             self.borrow(&clients);
-            self.said = None;
+            self.said = Said::default();
             tracing::info!("credentials have changed, going on with the new ones");
         }
-    }
-
-    /// Each fault is told once, however often it is met.
-    fn is_news(&mut self, error: &client::Error) -> bool {
-        let error = error.to_string();
-        let news = self.said.as_ref() != Some(&error);
-        self.said = Some(error);
-        news
     }
 
     /// Whether clients lead to the cluster that the host works for. Waits until that can be told, or until files have
@@ -306,6 +309,14 @@ impl Credentials {
             }
         }
     }
+}
+
+/// The fault, if it was not what was said last.
+fn news<'a>(said: &'a mut String, error: &client::Error) -> Option<&'a str> {
+    let error = chain(error);
+    let news = *said != error;
+    *said = error;
+    news.then_some(said)
 }
 
 /// Waits until credentials that a program gave are over soon or were refused, and it may be run again.

@@ -5,11 +5,13 @@
 //! for each of them, on the thread that renews leases, however long it takes.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 use kube::config::{AuthInfo, ExecAuthCluster, ExecConfig};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use std::{io, process::Stdio, time::Duration};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// Nobody is asked anything, so this is for slow networks.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -110,10 +112,18 @@ pub async fn fill(auth: &mut AuthInfo) -> Result<Option<Given>, Error> {
         (None, None) if status.token.is_some() => {}
         _ => return Err(unreadable()),
     }
+    if status.token.as_deref().is_some_and(|token| !fits_a_header(token)) {
+        return Err(unreadable());
+    }
     auth.token = status.token.map(Into::into);
     Ok(Some(Given {
         renew_at: expires.map(|at| renew_at(at, Timestamp::now())),
     }))
+}
+
+/// Whether a token can be sent: kube's layers take one with a line break in it for impossible.
+pub(super) fn fits_a_header(token: &str) -> bool {
+    HeaderValue::try_from(format!("Bearer {token}")).is_ok()
 }
 
 fn renew_at(expires: Timestamp, now: Timestamp) -> Timestamp {
@@ -133,20 +143,25 @@ async fn run(exec: &ExecConfig, command: &str) -> Result<Vec<u8>, Error> {
     let request = serde_json::to_string(&request).map_err(Error::Describe)?;
     let variables = exec.env.iter().flatten();
     let variables = variables.filter_map(|variable| Some((variable.get("name")?, variable.get("value")?)));
-    let output = Command::new(command)
+    let unable = |source| Error::Start {
+        command: command.to_owned(),
+        source,
+    };
+    let child = Command::new(command)
         .args(exec.args.iter().flatten())
         .envs(variables)
         .env("KUBERNETES_EXEC_INFO", request)
         .stdin(Stdio::null())
-        .kill_on_drop(true)
-        // What it says to a person on the other way is not for the host's log.
-        .output();
-    let ended = tokio::time::timeout(LIMIT, output).await;
-    let output = ended.map_err(|_| Error::Timeout(command.to_owned()))?;
-    let output = output.map_err(|source| Error::Start {
-        command: command.to_owned(),
-        source,
-    })?;
+        .stdout(Stdio::piped())
+        // What it says to a person is not for the host's log.
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(unable)?;
+    let group = Group::of(&child);
+    let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
+    let output = ended.map_err(|_| Error::Timeout(command.to_owned()))?.map_err(unable)?;
+    group.has_ended();
     if output.status.success() {
         Ok(output.stdout)
     } else {
@@ -154,6 +169,30 @@ async fn run(exec: &ExecConfig, command: &str) -> Result<Vec<u8>, Error> {
             command: command.to_owned(),
             status: output.status,
         })
+    }
+}
+
+/// A program with those that it has started, such as a script is with what it runs; killed when nobody waits for it any more.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(leader: &Child) -> Self {
+        let id = leader.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+
+    /// What is left of it goes on: some start an agent which they ask the next time.
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // It may just have ended.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
     }
 }
 
@@ -220,6 +259,47 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
             assert!(error.contains("credential plugin"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_no_header_can_have_is_none() {
+        let error = fill(&mut of(r#"printf '{"status": {"token": "hunter2\\n"}}'"#)).await;
+        assert!(matches!(error, Err(Error::Unreadable(_))), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn what_it_leaves_running_is_not_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut auth = of(&format!(
+            r#"sleep 300 >/dev/null & echo $! > {}; echo '{{"status": {{"token": "t"}}}}'"#,
+            file.path().display()
+        ));
+        let given = tokio::time::timeout(LIMIT / 2, fill(&mut auth)).await;
+        assert!(given.expect("an answer at once").is_ok());
+        let pid = std::fs::read_to_string(file.path()).unwrap().trim().parse().unwrap();
+        let pid = Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).expect("it goes on");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_given_up_ends_with_what_it_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 300 & echo $! > {0}.new; mv {0}.new {0}; wait", file.display());
+        let filling = tokio::spawn(async move { fill(&mut of(&script)).await });
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let wait = async |what: &str, holds: &dyn Fn() -> bool| {
+            while !holds() {
+                assert!(std::time::Instant::now() < deadline, "never: {what}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        wait("it runs something", &|| file.exists()).await;
+        filling.abort();
+        let pid = std::fs::read_to_string(&file).unwrap();
+        // Who has ended and was not asked how is a zombie.
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        wait("it has ended", &|| state().is_empty() || state().contains(") Z")).await;
     }
 
     #[tokio::test]

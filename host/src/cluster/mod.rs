@@ -26,6 +26,7 @@ pub use backoff::Backoff;
 pub use client::Clients;
 pub use client::Error;
 pub use client::connect;
+pub use client::connect_in_the_end;
 pub use credentials::{Credentials, Home};
 pub use events::Events;
 pub use events::PodRef;

@@ -10,7 +10,6 @@ use http::StatusCode;
 use http::header;
 use http_body_util::BodyExt;
 use http_body_util::Limited;
-use kube::client::AuthError;
 use kube::client::Body;
 use serde::Deserialize;
 use std::fmt::Write;
@@ -325,16 +324,8 @@ fn plain_text(body: &[u8]) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// An error with its sources, each said once: the layers of an HTTP client repeat each other. What a kubeconfig's credential
-/// plugin was given and has printed is not said: it is there to print secrets.
+/// An error with its sources, each said once: the layers of an HTTP client repeat each other.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut layer = Some(error);
-    while let Some(inner) = layer {
-        if let Some(fault) = inner.downcast_ref().and_then(plugin_fault) {
-            return fault;
-        }
-        layer = inner.source();
-    }
     let mut out = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -346,18 +337,6 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         next = cause.source();
     }
     out
-}
-
-/// What is to be said of a credential plugin that failed, if it is that.
-fn plugin_fault(error: &AuthError) -> Option<String> {
-    const WHAT: &str = "the credential plugin that the kubeconfig names";
-    match error {
-        AuthError::AuthExecRun { out, .. } => Some(format!("{WHAT} failed with {}; run it by hand", out.status)),
-        AuthError::AuthExecParse(_) | AuthError::MalformedTokenExpirationDate(_) => {
-            Some(format!("{WHAT} gave no credentials; run it by hand"))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

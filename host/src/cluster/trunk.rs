@@ -10,7 +10,7 @@
 use super::{Client, raw::ApiError};
 use arc_swap::ArcSwap;
 use futures::{
-    FutureExt,
+    FutureExt, TryFutureExt,
     future::{BoxFuture, Shared},
 };
 use http::{Request, Response, Uri};
@@ -26,6 +26,7 @@ use hyper_util::{
 };
 use kube::client::Body;
 use std::{
+    error::Error,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -45,6 +46,8 @@ const PLAIN_WATCHES: usize = 32;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// A server that spoke only HTTP/1.1 is tried again after this long.
 const PLAIN_FOR: Duration = Duration::from_secs(600);
+/// How often a request is sent of which the server does not want to know anything, because it closes the connection.
+const TRIES: usize = 3;
 /// When what travels on a connection fails. A peer that has vanished is found out below, by TCP; this is for one that stands
 /// between, and acknowledges.
 #[derive(Clone, Copy, Debug)]
@@ -274,39 +277,55 @@ impl Dialled {
         }
     }
 
-    async fn send(&self, trunk: Trunk, mut request: Request<Body>) -> Result<Response<Answer>, BoxError> {
-        let mut again = true;
+    async fn send(&self, trunk: Trunk, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
+        // All that is sent is short: a status, an event, a question.
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let request = || Request::from_parts(head.clone(), Body::from(body.clone()));
+        let mut tries = 1;
         loop {
-            let mut line = match self.line(trunk, request.uri()).await? {
+            let mut line = match self.line(trunk, &head.uri).await? {
                 Line::Shared(line) => line,
                 Line::Plain(_) => {
-                    let answer = self.plain.request(request).await?;
+                    let answer = self.plain.request(request()).await?;
                     return Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()));
                 }
             };
-            let mut unsent = match line.try_send_request(request).await {
+            let error = match line.try_send_request(request()).await {
                 Ok(answer) => return Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync())),
-                Err(unsent) => unsent,
+                Err(error) => error,
             };
-            // The server has closed the connection in order, as one does that ends, and this has not gone out on it.
-            match unsent.take_message() {
-                Some(message) if std::mem::take(&mut again) => request = message,
-                _ => return Err(unsent.into_error().into()),
+            // The server has closed the connection in order, as one does that ends, and has done nothing with this.
+            let untouched = error.message().is_some() || is_refused(error.error());
+            if !untouched || tries == TRIES {
+                return Err(error.into_error().into());
             }
-            self.hang_up(trunk);
+            tries += 1;
         }
     }
 
     async fn line(&self, trunk: Trunk, uri: &Uri) -> Result<Line, BoxError> {
         let state = self.lines.get(usize::from(trunk.0)).ok_or("no such connection")?;
         let locked = || state.lock().unwrap_or_else(PoisonError::into_inner);
-        let opening = match &mut *locked() {
-            State::Open(line) if line.is_usable() => return Ok(line.clone()),
-            State::Opening(opening) => opening.clone(),
-            state => {
-                let opening = self.open(uri.clone()).boxed().shared();
-                *state = State::Opening(opening.clone());
-                opening
+        let opening = {
+            let mut state = locked();
+            // One that nobody waited for to its end.
+            if let State::Opening(opening) = &*state
+                && let Some(outcome) = opening.clone().now_or_never()
+            {
+                *state = outcome.map_or(State::Closed, State::Open);
+            }
+            match &*state {
+                State::Open(line) if line.is_usable() => return Ok(line.clone()),
+                State::Opening(opening) => opening.clone(),
+                _ => {
+                    // By itself: whoever needs it may give up, and then nobody would go on with it.
+                    let opening = tokio::spawn(self.open(uri.clone()));
+                    let opening = opening.unwrap_or_else(|error| Err(error.to_string().into()));
+                    let opening = opening.boxed().shared();
+                    *state = State::Opening(opening.clone());
+                    opening
+                }
             }
         };
         let outcome = opening.clone().await;
@@ -352,6 +371,21 @@ impl Line {
             Self::Plain(since) => since.elapsed() < PLAIN_FOR,
         }
     }
+}
+
+/// Whether the server says that it has done nothing with a request: that came behind the last one which it answers before it
+/// closes the connection (RFC 9113, 6.8), or was more than it takes at a time (8.7).
+fn is_refused(error: &hyper::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let Some(cause) = causes.into_iter().find_map(|cause| cause.downcast_ref::<h2::Error>()) else {
+        return false;
+    };
+    cause.is_remote()
+        && match cause.reason() {
+            Some(h2::Reason::NO_ERROR) => cause.is_go_away(),
+            Some(h2::Reason::REFUSED_STREAM) => cause.is_reset(),
+            _ => false,
+        }
 }
 
 async fn open(connector: HttpsConnector<HttpConnector>, uri: Uri, pings: Pings) -> Result<Line, BoxError> {

@@ -14,7 +14,10 @@ use rustls::{
     pki_types::{PrivateKeyDer, pem::PemObject},
 };
 use std::sync::atomic::AtomicUsize;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -28,6 +31,8 @@ struct Server {
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
+    /// Those that have ended, too.
+    accepted: AtomicUsize,
     open: AtomicUsize,
     cut: Mutex<CancellationToken>,
     frozen: Mutex<CancellationToken>,
@@ -56,6 +61,12 @@ impl Seen {
 }
 
 async fn serve(protocols: &[&str]) -> Server {
+    serve_with(protocols, |stream, seen| connection(stream, seen).boxed()).await
+}
+
+type Stream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+
+async fn serve_with(protocols: &[&str], serving: fn(Stream, Arc<Seen>) -> BoxFuture<'static, ()>) -> Server {
     let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivateKeyDer::from_pem_slice(issued.signing_key.serialize_pem().as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -79,11 +90,12 @@ async fn serve(protocols: &[&str]) -> Server {
                     return;
                 };
                 seen.connections.fetch_add(1, Ordering::SeqCst);
+                seen.accepted.fetch_add(1, Ordering::SeqCst);
                 let cut = seen.cut.lock().unwrap().clone();
                 let frozen = seen.frozen.lock().unwrap().clone();
-                let mut serving = std::pin::pin!(connection(stream, seen.clone()));
+                let mut connection = serving(stream, seen.clone());
                 let serving = async {
-                    if frozen.run_until_cancelled(serving.as_mut()).await.is_none() {
+                    if frozen.run_until_cancelled(&mut connection).await.is_none() {
                         std::future::pending().await
                     }
                 };
@@ -107,7 +119,7 @@ async fn serve(protocols: &[&str]) -> Server {
     }
 }
 
-async fn connection(stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>, seen: Arc<Seen>) {
+async fn connection(stream: Stream, seen: Arc<Seen>) {
     let shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let closing = seen.closing.lock().unwrap().clone();
     let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
@@ -347,6 +359,89 @@ async fn a_connection_that_is_closed_in_order_loses_no_write() {
     };
     let ((), times) = tokio::join!(writing, closing);
     assert!(times > 1, "closed {times} times only");
+    let accepted = server.seen.accepted.load(Ordering::SeqCst);
+    assert!(accepted <= times + 1, "{accepted} connections, closed {times} times");
+}
+
+/// The first connection answers one request and closes in order when the next comes, as Go's server does it: at once, and
+/// what came behind the last request that it answers it does not look at. Later ones answer everything.
+async fn closing_behind_the_first(mut stream: Stream, seen: Arc<Seen>) {
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    const PING: u8 = 6;
+    const ACK: [u8; 5] = [1, 0, 0, 0, 0];
+    let first = seen.accepted.load(Ordering::SeqCst) == 1;
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.unwrap();
+    stream.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await.unwrap();
+    let mut head = [0; 9];
+    // RFC 9113, 4.1: length, type, flags, stream.
+    while stream.read_exact(&mut head).await.is_ok() {
+        let [_, high, low, kind, flags, stream_id @ ..] = head;
+        let mut payload = vec![0; usize::from(u16::from_be_bytes([high, low]))];
+        stream.read_exact(&mut payload).await.unwrap();
+        let answer = match kind {
+            SETTINGS | PING if flags & 1 == 0 => {
+                let payload = if kind == PING { payload } else { Vec::new() };
+                [&[0, 0, payload.len().try_into().unwrap(), kind], &ACK[..], &payload].concat()
+            }
+            HEADERS if first && stream_id != [0, 0, 0, 1] => {
+                // GOAWAY: the last that counts is 1, no error.
+                [&[0, 0, 8, 7, 0, 0, 0, 0, 0], &[0, 0, 0, 1][..], &[0; 4]].concat()
+            }
+            // END_STREAM and END_HEADERS; 0x88 is `:status: 200` (RFC 7541, appendix A).
+            HEADERS => [&[0, 0, 1, HEADERS, 5], &stream_id[..], &[0x88]].concat(),
+            _ => continue,
+        };
+        stream.write_all(&answer).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_comes_too_late_for_a_connection_goes_on_the_next() {
+    let server = serve_with(&["h2"], |stream, seen| closing_behind_the_first(stream, seen).boxed()).await;
+    let status = clients(&server).await.status;
+    let write = || raw::send(&status, raw::get("/pod").unwrap(), Duration::from_secs(20));
+    write().await.expect("an answer on the first connection");
+    let answers = join_all((0..5).map(|_| write())).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(server.seen.accepted.load(Ordering::SeqCst), 2);
+}
+
+/// As where a load balancer accepts and has nobody behind it. Whoever needed the connection first has given up meanwhile.
+#[tokio::test]
+async fn a_connection_that_nobody_waits_for_any_more_fails_nobody_later() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let server = serve(&["h2"]).await;
+    let text = std::fs::read_to_string(server.kubeconfig.path()).unwrap();
+    let (before, rest) = text.split_once("https://127.0.0.1:").unwrap();
+    let real: u16 = rest.split_once('\'').unwrap().0.parse().unwrap();
+    std::fs::write(
+        server.kubeconfig.path(),
+        format!("{before}https://127.0.0.1:{port}'{}", rest.split_once('\'').unwrap().1),
+    )
+    .unwrap();
+    let status = clients(&server).await.status;
+    let write = |patience| raw::send(&status, raw::get("/pod").unwrap(), patience);
+    let given_up = write(Duration::from_millis(50)).await;
+    assert!(matches!(given_up, Err(ApiError::Timeout(_))), "{given_up:?}");
+    let (held, _) = silent.accept().await.unwrap();
+    let well = tokio::spawn(async move {
+        while let Ok((mut near, _)) = silent.accept().await {
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(("127.0.0.1", real)).await.unwrap();
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    tokio::time::pause();
+    tokio::time::sleep(DIAL_TIMEOUT * 2).await;
+    tokio::time::resume();
+    let answer = write(Duration::from_secs(20)).await;
+    assert!(answer.is_ok(), "{answer:?}");
+    drop(held);
+    well.abort();
 }
 
 #[tokio::test]

@@ -111,12 +111,20 @@ const MAX_OUTPUT: u64 = 4 << 20;
 /// Which files may be tried out: none of their code runs before they were found to be among them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Admits<'a> {
-    /// The plugin's name, by which the list of those that are allowed has it.
-    pub plugin: &'a str,
+    /// The plugin's name, by which the list of those that are allowed has it; a file that has none may be any of them.
+    pub plugin: Option<&'a str>,
     /// The provider's `sha256`.
     pub sha256: Option<Sha256Digest>,
     /// `plugins.allow`; without it everything is.
     pub allow: Option<&'a [AllowedPlugin]>,
+}
+
+impl Admits<'_> {
+    fn name(&self, path: &Path, sha256: Sha256Digest) -> String {
+        let listed = || self.allow?.iter().find(|entry| entry.sha256 == sha256);
+        let name = self.plugin.or_else(|| Some(listed()?.name.as_str()));
+        name.map_or_else(|| path.display().to_string(), str::to_owned)
+    }
 }
 
 /// Looks at a plugin file in a child process, with the host's own binary, if it is admitted.
@@ -129,7 +137,10 @@ pub async fn inspect_with(path: &Path, admits: Admits<'_>, probe: &Probe) -> Res
     let owned = path.to_owned();
     let read = tokio::task::spawn_blocking(move || verify::read(&owned)).await;
     let file = read.map_err(|_| Error::Ending { path: path.to_owned() })?;
-    let admitted = file.and_then(|file| file.admit(admits.plugin, admits.sha256, admits.allow).map(|()| file));
+    let admitted = file.and_then(|file| {
+        let name = admits.name(path, file.sha256);
+        file.admit(&name, admits.sha256, admits.allow).map(|()| file)
+    });
     let file = admitted.map_err(|fault| Error::File {
         path: path.to_owned(),
         fault,

@@ -227,7 +227,7 @@ async fn nothing_of_a_file_that_is_not_admitted_is_run() {
             ..Admits::default()
         },
         Admits {
-            plugin: "abort",
+            plugin: Some("abort"),
             allow: Some(&list),
             ..Admits::default()
         },

@@ -31,13 +31,12 @@ pub(super) async fn page(name_or_path: &str, schema: bool, settings: &PluginsCon
     } else {
         plugin::find(name_or_path, &settings.directories)?
     };
-    // A file of another name is no plugin's that a list could have.
     let name = match is_path {
-        true => plugin_of(&path).unwrap_or_else(|| path.display().to_string()),
-        false => name_or_path.to_owned(),
+        true => plugin_of(&path),
+        false => Some(name_or_path.to_owned()),
     };
     let admits = plugin::Admits {
-        plugin: &name,
+        plugin: name.as_deref(),
         sha256: None,
         allow: settings.allow.as_deref(),
     };
@@ -225,5 +224,17 @@ mod tests {
             let expected = format!("plugin \"stray\" with sha256 {sha256} is not in `plugins.allow`");
             assert!(error.to_string().contains(&expected), "{error}");
         }
+        // Under a name that is none of a plugin's file it goes by its hash, as a provider's `path` does.
+        let path = directory.path().join("stray.so.1");
+        std::fs::write(&path, header).unwrap();
+        let asked = path.to_str().unwrap();
+        let error = page(asked, false, &settings).await.unwrap_err();
+        assert!(!error.is_refusal(), "{error}");
+        let settings = PluginsConfig {
+            allow: Some(Vec::new()),
+            ..settings
+        };
+        let error = page(asked, false, &settings).await.unwrap_err();
+        assert!(error.is_refusal() && error.to_string().contains(asked), "{error}");
     }
 }

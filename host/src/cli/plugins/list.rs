@@ -27,7 +27,7 @@ pub(super) async fn page(settings: &PluginsConfig) -> Result<String, plugin::Err
     }
     let inspected = futures::stream::iter(candidates).map(|candidate| async {
         let admits = Admits {
-            plugin: &candidate.name,
+            plugin: Some(&candidate.name),
             sha256: None,
             allow: settings.allow.as_deref(),
         };
