@@ -36,6 +36,14 @@ enum Upload {
     ClientGone,
 }
 
+/// How the pod's direction ended.
+enum Download {
+    /// With its last byte, or with a fault after the last that could be read; the client has all of them.
+    Over(Option<io::Error>),
+    /// The client takes no more.
+    ClientGone,
+}
+
 enum Fault {
     Read(io::Error),
     Write,
@@ -116,10 +124,15 @@ pub(super) async fn forward<C: Connect>(
     };
     let download = async move {
         // Streams to the client go out by themselves.
-        match pump(&mut from_target, &mut to_client, false, over).await {
-            Ok(()) => Ok(to_client.shutdown().await.is_ok()),
-            Err(Fault::Write) => Ok(false),
-            Err(Fault::Read(error)) => Err(error),
+        let fault = match pump(&mut from_target, &mut to_client, false, over).await {
+            Ok(()) => None,
+            Err(Fault::Write) => return Download::ClientGone,
+            Err(Fault::Read(error)) => Some(error),
+        };
+        // After a fault as well: what was read before it is worth having.
+        match to_client.shutdown().await {
+            Ok(()) => Download::Over(fault),
+            Err(_) => Download::ClientGone,
         }
     };
     tokio::pin!(download);
@@ -146,11 +159,9 @@ pub(super) async fn forward<C: Connect>(
             }
         }
     };
-    match downloaded {
-        Ok(true) => {}
-        Ok(false) => return Verdict::ClientGone,
-        Err(error) => return Verdict::Failed(format!("error forwarding port {port}: {error}")),
-    }
+    let Download::Over(fault) = downloaded else {
+        return Verdict::ClientGone;
+    };
     let told = if let Some(told) = told {
         Ok(told)
     } else {
@@ -164,11 +175,13 @@ pub(super) async fn forward<C: Connect>(
             }
         }
     };
-    match told {
-        Ok(Err(text)) => Verdict::Failed(text),
+    match (told, fault) {
+        (Ok(Err(text)), _) => Verdict::Failed(text),
+        // A socket that is closed with bytes unread ends in a reset, however well all went: the outcome knows better.
+        (Err(_), Some(error)) => Verdict::Failed(format!("error forwarding port {port}: {error}")),
         // No outcome yet: the far side waits for the client's end, as it should.
-        Ok(Ok(())) | Err(_) if uploaded.is_some() => Verdict::Done(futures::future::ready(()).boxed()),
-        Ok(Ok(())) | Err(_) => Verdict::Done(
+        (Ok(Ok(())), _) | (Err(_), None) if uploaded.is_some() => Verdict::Done(futures::future::ready(()).boxed()),
+        (Ok(Ok(())), _) | (Err(_), None) => Verdict::Done(
             async move {
                 uploading.await;
                 // Not before: to drop it may be to give up what takes the rest.

@@ -5,7 +5,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -602,6 +602,64 @@ async fn a_real_socket_that_stops_reading_has_its_answer_delivered() {
     assert!(refused.error.wait().await.unwrap().is_some());
     client.close().await.unwrap();
     serving.await.unwrap().unwrap();
+}
+
+/// A pod on socket pairs, as plugins have them, that answers and closes without having read: Linux has the host's end of such a
+/// pair end in a reset. Then comes the outcome, if there is one.
+struct Deaf(Option<Result<(), String>>);
+
+impl Connect for Deaf {
+    type Io = UnixStream;
+
+    async fn connect(&self, _: u16) -> Result<Target<UnixStream>, String> {
+        let (near, mut far) = UnixStream::pair().map_err(|e| e.to_string())?;
+        let told = self.0.clone();
+        let (mut sender, receiver) = oneshot::channel();
+        tokio::spawn(async move {
+            far.readable().await.unwrap();
+            far.write_all(b"answer").await.unwrap();
+            drop(far);
+            match told {
+                Some(outcome) => sender.send(outcome).unwrap(),
+                None => sender.closed().await,
+            }
+        });
+        let outcome = receiver.map(|outcome| outcome.unwrap_or(Ok(()))).boxed();
+        Ok(Target { io: near, outcome })
+    }
+}
+
+#[tokio::test]
+async fn a_pods_side_that_ends_in_a_reset_has_its_answer_and_its_outcome_told() {
+    let outcomes = [
+        (Some(Err("it burns".to_owned())), Some("it burns")),
+        (Some(Ok(())), None),
+        (None, Some("error forwarding port 80: Connection reset by peer")),
+    ];
+    for protocol in STREAMS {
+        for (outcome, complaint) in &outcomes {
+            let limits = Limits {
+                grace: if outcome.is_some() { SOON } else { Duration::ZERO },
+                ..Limits::default()
+            };
+            let (a, b) = duplex(4 << 10);
+            let serving = tokio::spawn(serve(a, protocol, Vec::new(), Arc::new(Deaf(outcome.clone())), limits));
+            let client = connect(b, protocol).await.unwrap();
+            let mut forwarding = client.open(80).await.unwrap();
+            forwarding.data.write_all(b"question").await.unwrap();
+            let mut text = String::new();
+            forwarding.data.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "answer", "{protocol:?} {outcome:?}");
+            let told = timeout(SOON, forwarding.error.wait()).await.unwrap().unwrap();
+            match (told.as_deref(), complaint) {
+                (Some(told), Some(complaint)) => assert!(told.starts_with(complaint), "{told}"),
+                (told, complaint) => assert_eq!(told, *complaint),
+            }
+            forwarding.data.shutdown().await.ok();
+            client.close().await.unwrap();
+            timeout(SOON, serving).await.unwrap().unwrap().unwrap();
+        }
+    }
 }
 
 proptest! {
