@@ -17,5 +17,6 @@ pub mod remotecommand;
 pub mod spdy;
 #[cfg(test)]
 mod testing;
+mod text;
 pub mod upgrade;
 pub mod websocket;

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::forward::{Verdict, forward};
 use super::{Connect, Error, Limits, Protocol};
+use crate::text::cut;
 use crate::websocket::{self, Codec, MAX_MESSAGE, Role, Settings, Timing, Use};
 
 pub(super) fn settings(role: Role, protocol: Protocol, ports: usize, limits: Limits) -> Settings {
@@ -70,7 +71,8 @@ where
         tokio::select! {
             ended = running.join_next() => match ended {
                 None => break,
-                Some(Ok((errors, text))) if !text.is_empty() => control.send(errors, text.as_bytes()),
+                // One message has to fit: what does not would end the other ports, too.
+                Some(Ok((errors, text))) if !text.is_empty() => control.send(errors, cut(&text).as_bytes()),
                 Some(_) => {}
             },
             () = control.gone() => {

@@ -533,6 +533,31 @@ async fn channels_carry_errors() {
 }
 
 #[tokio::test]
+async fn a_long_error_of_one_channel_leaves_the_others() {
+    for protocol in CHANNELS {
+        let mut all = channels_of(protocol, &[80, 443]).await;
+        let (mut error, mut data) = (all.client.reader(1), all.client.reader(2));
+        assert_eq!((port_of(&mut error).await, port_of(&mut data).await), (80, 443));
+        let mut pods = [all.pod.recv().await.unwrap(), all.pod.recv().await.unwrap()];
+        pods.sort_by_key(|pod| pod.port);
+        let [failing, good] = pods;
+        failing.outcome.send(Err("x".repeat(200 << 10))).unwrap();
+        drop(failing.io);
+        let mut text = vec![0; crate::text::LONGEST];
+        timeout(SOON, error.read_exact(&mut text)).await.unwrap().unwrap();
+        assert!(text.iter().all(|byte| *byte == b'x'));
+        let echoing = tokio::spawn(echo(good.io));
+        all.client.writer(2).write_all(b"still here").await.unwrap();
+        let mut text = [0; 10];
+        timeout(SOON, data.read_exact(&mut text)).await.unwrap().unwrap();
+        assert_eq!(&text, b"still here");
+        all.client.close().await.unwrap();
+        timeout(SOON, all.serving).await.unwrap().unwrap().unwrap();
+        echoing.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn channels_end_with_the_client() {
     let mut all = channels_of(Protocol::WebSocket, &[80, 2]).await;
     let mut pod = all.pod.recv().await.unwrap();

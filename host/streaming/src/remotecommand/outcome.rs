@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Protocol};
-
-/// Longest message that is sent; more would be no help.
-const MESSAGE: usize = 16 << 10;
+use crate::text::cut;
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,17 +132,10 @@ impl Outcome {
     }
 }
 
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MESSAGE);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::LONGEST;
 
     fn json(outcome: &Outcome) -> String {
         String::from_utf8(outcome.encode(Protocol::SpdyV4)).unwrap()
@@ -217,8 +208,8 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut_at_a_character() {
-        let message = "ä".repeat(MESSAGE);
+        let message = "ä".repeat(LONGEST);
         let text = json(&Outcome::Failed { message });
-        assert!(text.len() < MESSAGE + 200);
+        assert!(text.len() < LONGEST + 200);
     }
 }

@@ -73,7 +73,8 @@ impl Control {
         }
     }
 
-    /// Sends a message of a channel, empty perhaps, whether or not there is a writer or room.
+    /// Sends a message of a channel, empty perhaps, whether or not there is a writer or room. For short ones: what is too long for
+    /// the socket's buffer, 128 KiB as it is encoded, ends the connection.
     pub fn send(&self, channel: u8, data: &[u8]) {
         let mut lanes = self.lanes.0.lock();
         let message: Message = lanes.codec().encode(channel, data);
