@@ -173,7 +173,11 @@ impl<O: Observer> Simulation<O> {
         let now = Timestamp::now();
         let mut guard = self.state();
         let state = &mut *guard;
-        for change in state.engine.advance(now, MOVED_AT_ONCE) {
+        for _ in 0..MOVED_AT_ONCE {
+            // One by one: what a pod has given up, and the next has taken, is told in that order.
+            let Some(change) = state.engine.advance(now, 1).pop() else {
+                break;
+            };
             self.tell(state, &change);
         }
         state.armed = state.engine.next();
@@ -229,5 +233,67 @@ async fn drive<O: Observer>(simulation: Weak<Simulation<O>>, wake: Arc<Notify>) 
                 let _ = tokio::time::timeout(between(Timestamp::now(), at), wake.notified()).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        annotations::Defaults,
+        engine::spec::PodSpec,
+        manifest::{self, Surroundings},
+    };
+    use outrigger_plugin::PodRequest;
+    use serde_json::json;
+
+    /// Writes down what it sees.
+    #[derive(Default)]
+    struct Scribe(Mutex<Vec<String>>);
+
+    impl Observer for Scribe {
+        fn changed(&self, change: &Change) {
+            let what = match change {
+                Change::Report(_) => "changed",
+                Change::Gone { .. } => "gone",
+            };
+            self.0.lock().unwrap().push(format!("{} {what}", change.identity().uid));
+        }
+
+        fn acted(&self, act: Act, uid: &str, pod: Option<&Pod>) {
+            let addresses = &pod.unwrap().addresses;
+            self.0.lock().unwrap().push(format!("{uid} {act:?} {addresses:?}"));
+        }
+    }
+
+    fn spec(uid: &str, annotation: &str) -> PodSpec {
+        let around = Surroundings {
+            seed: 0,
+            defaults: Defaults::new(Behaviour::default()),
+            ranges: vec!["10.9.0.0/30".parse().unwrap()],
+        };
+        let identity = json!({ "cluster": "", "node": "", "namespace": "ns", "name": uid, "uid": uid });
+        let annotations = json!({ format!("mock.outrigger.dev/{annotation}"): "1s" });
+        let pod = json!({
+            "metadata": { "annotations": annotations },
+            "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
+        });
+        let request: PodRequest = serde_json::from_value(json!({ "identity": identity, "pod": pod })).unwrap();
+        manifest::read(&request, &around).unwrap()
+    }
+
+    /// A journal that ends anywhere in between has no address twice.
+    #[tokio::test]
+    async fn an_address_is_given_up_before_another_pod_is_told_to_have_it() {
+        let mut engine = Engine::default();
+        // Both are due at once, and there are two addresses in all.
+        let (gone, _) = engine.create(spec("v", "vanishAfter"), Timestamp(0)).unwrap();
+        engine.create(spec("r", "ipChangeAfter"), Timestamp(1)).unwrap();
+        let freed = engine.pod(&gone.identity.uid).unwrap().addresses.clone();
+        let simulation = Simulation::start(engine, Scribe::default());
+        simulation.advance();
+        let seen = simulation.observer().0.lock().unwrap().clone();
+        let readdress = format!("r Readdress {freed:?}");
+        assert_eq!(seen, ["v gone", &readdress, "r changed"]);
     }
 }
