@@ -75,7 +75,7 @@ struct Waiting {
     told: u64,
     /// When losses were told last.
     told_at: Option<Instant>,
-    /// Somebody waits for all of it: losses are told at once.
+    /// Somebody waits for all of it: losses are told as soon as no record waits.
     flushing: usize,
 }
 
@@ -178,7 +178,9 @@ impl Waiting {
     /// How long losses are not to be told yet; `None` without any.
     fn rest(&self, now: Instant) -> Option<Duration> {
         let waits = |at: Instant| (at + TELL_EVERY).saturating_duration_since(now);
-        let rest = self.told_at.filter(|_| self.flushing == 0).map(waits);
+        // Each line about losses takes the time of a record, in which more are lost: what waits goes first.
+        let hurry = self.flushing > 0 && self.records.is_empty();
+        let rest = self.told_at.filter(|_| !hurry).map(waits);
         (!self.lost.is_empty()).then_some(rest.unwrap_or_default())
     }
 }
@@ -360,6 +362,26 @@ mod tests {
         assert_eq!(state.rest(now + TELL_EVERY), Some(Duration::ZERO));
         state.flushing = 1;
         assert_eq!(state.rest(now), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_flush_is_not_spent_on_losses() {
+        let queue = Queue::new(4);
+        for _ in 0..4 {
+            push_of(&queue, "a", 1).unwrap();
+        }
+        queue.lock().flushing = 1;
+        let mut written = 0;
+        // More than it takes, should a second pass in between.
+        for _ in 0..20 {
+            push_of(&queue, "a", MAX_RECORD + 1).unwrap_err();
+            match queue.next() {
+                Work::Write(_) => written += 1,
+                Work::Tell(lost) => assert!(!lost.is_empty()),
+            }
+        }
+        assert_eq!(written, 4);
+        assert!(queue.lock().lost.is_empty(), "told at once when nothing else is left");
     }
 
     #[test]
