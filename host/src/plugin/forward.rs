@@ -21,6 +21,8 @@ use tracing::Level;
 
 /// Records that may wait.
 const QUEUE: usize = 4096;
+/// The bytes of those records in all: standard error may be stuck for long.
+const QUEUE_BYTES: usize = 8 << 20;
 /// The largest record that is taken.
 const MAX_RECORD: usize = 64 << 10;
 /// Losses are told at most so often: where there are some there is too much in the log already.
@@ -33,7 +35,7 @@ static TOO_LARGE: AtomicU64 = AtomicU64::new(0);
 /// Why a record was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loss {
-    /// The queue was full.
+    /// The queue was full, of records or of their bytes.
     Full,
     /// It was larger than [`MAX_RECORD`].
     TooLarge,
@@ -67,6 +69,8 @@ struct Queue {
 
 struct Waiting {
     records: VecDeque<Record>,
+    /// Bytes of their bodies.
+    held: usize,
     lost: Losses,
     /// Records taken and written, losses counted and told, since the process began.
     taken: u64,
@@ -85,6 +89,7 @@ impl Queue {
             capacity,
             state: Mutex::new(Waiting {
                 records: VecDeque::new(),
+                held: 0,
                 lost: BTreeMap::new(),
                 taken: 0,
                 written: 0,
@@ -105,9 +110,10 @@ impl Queue {
         let mut state = self.lock();
         let pushed = match record {
             None => Err(Loss::TooLarge),
-            Some(_) if state.records.len() >= self.capacity => Err(Loss::Full),
+            Some(body) if !state.has_room(self.capacity, body.len()) => Err(Loss::Full),
             Some(body) => {
                 state.taken += 1;
+                state.held += body.len();
                 state.records.push_back(Record {
                     provider: provider.clone(),
                     level,
@@ -135,6 +141,7 @@ impl Queue {
                 return Work::Tell(mem::take(&mut state.lost));
             }
             if let Some(record) = state.records.pop_front() {
+                state.held -= record.body.len();
                 return Work::Write(record);
             }
             state = match rest {
@@ -175,6 +182,10 @@ impl Queue {
 }
 
 impl Waiting {
+    fn has_room(&self, records: usize, bytes: usize) -> bool {
+        self.records.len() < records && self.held + bytes <= QUEUE_BYTES
+    }
+
     /// How long losses are not to be told yet; `None` without any.
     fn rest(&self, now: Instant) -> Option<Duration> {
         let waits = |at: Instant| (at + TELL_EVERY).saturating_duration_since(now);
@@ -348,6 +359,26 @@ mod tests {
             .map(|((name, loss), count)| (&**name, *loss, *count))
             .collect();
         assert_eq!(lost, [("a", Loss::TooLarge, 1), ("b", Loss::Full, 2)]);
+    }
+
+    #[test]
+    fn large_records_fill_the_queue_by_their_bytes() {
+        let queue = Queue::new(QUEUE);
+        let taken = (0..QUEUE).take_while(|_| push_of(&queue, "a", MAX_RECORD).is_ok());
+        assert_eq!(taken.count() * MAX_RECORD, QUEUE_BYTES);
+        assert_eq!(queue.lock().lost.keys().next().unwrap().1, Loss::Full);
+        let held = |queue: &Queue| {
+            let state = queue.lock();
+            let bodies: usize = state.records.iter().map(|record| record.body.len()).sum();
+            assert_eq!(state.held, bodies);
+            bodies
+        };
+        assert_eq!(held(&queue), QUEUE_BYTES);
+        assert!(matches!(queue.next(), Work::Tell(_)));
+        assert!(matches!(queue.next(), Work::Write(_)));
+        assert_eq!(held(&queue), QUEUE_BYTES - MAX_RECORD);
+        push_of(&queue, "a", MAX_RECORD).unwrap();
+        push_of(&queue, "a", 1).unwrap_err();
     }
 
     #[test]
