@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 
 /// An operation of the plugin's root table, or of a capability without streams.
@@ -268,7 +269,10 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if self.instance.end.calls.forget(self.call) {
+        // Nobody has answered a call that the instance's end has taken out but not failed yet: that may not have cancelled it so
+        // far, and the streams are closed next.
+        let unanswered = |receiver: &mut oneshot::Receiver<Outcome>| receiver.try_recv() == Err(TryRecvError::Empty);
+        if self.instance.end.calls.forget(self.call) || unanswered(&mut self.receiver) {
             self.instance.cancel(self.call);
         }
     }

@@ -133,8 +133,31 @@ fn what_is_given_up_is_cancelled_in_the_plugin_before_anybody_hears_of_it() {
     assert!(polled.is_pending());
     instance.give_up(&ProviderError::unavailable("gone"));
     assert_eq!(events_of(waiting.call), ["cancelled", "told"]);
-    let error = waiting.receiver.try_recv().unwrap().unwrap_err();
+    let (call, error) = (waiting.call, waiting.receiver.try_recv().unwrap().unwrap_err());
     assert_eq!(error.message, "gone");
+    drop(waiting);
+    assert_eq!(events_of(call), ["cancelled", "told"], "once is enough");
+}
+
+#[test]
+fn so_is_a_call_whose_client_leaves_just_then() {
+    let instance = instance();
+    let waiting = instance.begin(Duration::MAX, |_, _| code::OK).unwrap();
+    let call = waiting.call;
+    // Its turn to be cancelled has not come.
+    let _abandoned = instance.end.calls.close();
+    drop(waiting);
+    assert_eq!(events_of(call), ["cancelled"]);
+}
+
+#[test]
+fn what_was_answered_is_not_cancelled() {
+    let instance = instance();
+    let waiting = instance.begin(Duration::MAX, |_, _| code::OK).unwrap();
+    let call = waiting.call;
+    assert!(instance.end.calls.complete(call, Ok(Vec::new())));
+    drop(waiting);
+    assert!(events_of(call).is_empty());
 }
 
 #[test]
