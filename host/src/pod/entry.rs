@@ -53,6 +53,8 @@ pub struct Deletion {
     pub grace_seconds: u64,
     /// When that grace period ends, by our own clock: from when we first saw it.
     pub ends: Instant,
+    /// Finalizers keep the object beyond that.
+    pub kept: bool,
 }
 
 /// What became of a report.
@@ -396,9 +398,13 @@ impl Entry {
                 self.deletion = Some(Deletion {
                     grace_seconds: seconds,
                     ends: now + view::grace(seconds),
+                    kept: false,
                 });
                 self.call_retry.clear();
                 self.write_retry.clear();
+            }
+            if let Some(deletion) = &mut self.deletion {
+                deletion.kept = head.metadata.finalizers.is_some();
             }
         }
         let overdue_at = overdue_at(head, now).filter(|_| !self.phase.is_terminal() && !self.ended_in_time);
@@ -542,6 +548,9 @@ impl Entry {
         } else {
             Api::Live
         };
+        let forced = self
+            .deletion
+            .is_some_and(|deletion| deletion.grace_seconds == 0 && !deletion.kept);
         let making = self.call.as_ref().is_some_and(|call| call.kind == CallKind::Create);
         let ends = matches!(api, Api::Deleting { .. } | Api::Gone);
         let backend = match self.effective_backend() {
@@ -564,11 +573,12 @@ impl Entry {
             api,
             backend,
             admission,
-            status_due: ends_late
-                || self.status_stale
-                    && !(creating
-                        && admission == Admission::Accepted
-                        && self.show_creating_at.is_none_or(|at| now < at)),
+            status_due: !forced
+                && (ends_late
+                    || self.status_stale
+                        && !(creating
+                            && admission == Admission::Accepted
+                            && self.show_creating_at.is_none_or(|at| now < at))),
             update_due: self.wants_update(now) || self.supply.is_due(now),
             wanting: self.supply.is_wanting(now),
             overdue,
@@ -577,6 +587,7 @@ impl Entry {
             pausing: self.rare.get().remakes.waits(now).is_some(),
             predecessor,
             deleted: self.deleted,
+            forced,
             grace: view::grace(self.grace_seconds),
             end_recorded: self.end_recorded,
         }

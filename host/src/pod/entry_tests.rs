@@ -48,6 +48,20 @@ fn an_older_state_counts_only_since_the_store_was_restored() {
 }
 
 #[test]
+fn what_is_deleted_without_grace_goes_by_force_unless_finalizers_keep_it() {
+    let deleting = |grace: u64, more: &str| {
+        format!(r#","deletionTimestamp":"2026-11-30T00:00:00Z","deletionGracePeriodSeconds":{grace}{more}"#)
+    };
+    let kept = r#","finalizers":["batch.kubernetes.io/job-tracking"]"#;
+    let mut entry = entry();
+    let steps = [(7, "", false), (7, kept, false), (0, kept, false), (0, "", true)];
+    for (version, (grace, more, forced)) in (1..).zip(steps) {
+        apply(&mut entry, version, 1, &deleting(grace, more));
+        assert_eq!(entry.facts(Instant::now(), false).forced, forced, "{grace} {more}");
+    }
+}
+
+#[test]
 fn what_a_create_that_failed_has_left_is_stopped_before_its_object_goes() {
     let deleting = r#","deletionTimestamp":"2026-11-30T00:00:00Z","deletionGracePeriodSeconds":7"#;
     let mut entry = entry();

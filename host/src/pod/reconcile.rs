@@ -80,6 +80,9 @@ pub struct Facts {
     pub predecessor: bool,
     /// The final DELETE has been accepted; finalizers may keep the object.
     pub deleted: bool,
+    /// The API server is taking the object away, which it does in two steps: a status that comes between them has it delete
+    /// whatever has the name by then (`deleteWithoutFinalizers` of its registry looks at no UID), the pod's successor perhaps.
+    pub forced: bool,
     /// Grace period of a stop that the manifest asks for.
     pub grace: Duration,
     /// The terminal status is in the API server.
@@ -124,7 +127,7 @@ pub fn next(facts: &Facts) -> Step {
         },
         Api::Deleting { grace } => match facts.backend {
             Backend::Present => Step::Stop { grace },
-            _ if !facts.end_recorded => Step::WriteStatus,
+            _ if !facts.end_recorded && !facts.forced => Step::WriteStatus,
             Backend::Ended => Step::Remove,
             _ if facts.deleted => Step::Rest,
             _ => Step::Delete,
@@ -182,6 +185,7 @@ mod tests {
             pausing: false,
             predecessor: false,
             deleted: false,
+            forced: false,
             grace: Duration::from_secs(30),
             end_recorded: false,
         }
@@ -204,7 +208,7 @@ mod tests {
         apis.into_iter().flat_map(move |api| {
             backends.into_iter().flat_map(move |backend| {
                 admissions.into_iter().flat_map(move |admission| {
-                    (0..512_u32).map(move |bits| Facts {
+                    (0..1024_u32).map(move |bits| Facts {
                         admission,
                         status_due: bits & 1 != 0,
                         update_due: bits & 2 != 0,
@@ -214,6 +218,7 @@ mod tests {
                         deleted: bits & 32 != 0,
                         end_recorded: bits & 64 != 0 || api == Api::Finished,
                         wanting: bits & 256 != 0,
+                        forced: bits & 512 != 0 && matches!(api, Api::Deleting { .. }),
                         ..facts(api, backend)
                     })
                 })
@@ -224,7 +229,7 @@ mod tests {
     #[test]
     fn nothing_is_deleted_before_its_end_is_recorded_and_released() {
         for facts in every().filter(|facts| next(facts) == Step::Delete) {
-            assert!(facts.end_recorded, "{facts:?}");
+            assert!(facts.end_recorded || facts.forced, "{facts:?}");
             assert!(
                 matches!(facts.backend, Backend::Absent | Backend::Vanished | Backend::Removed),
                 "{facts:?}"
@@ -265,6 +270,13 @@ mod tests {
                 };
                 assert_eq!(next(&facts), next(&supplied), "{facts:?}");
             }
+        }
+    }
+
+    #[test]
+    fn of_what_is_taken_away_by_force_no_status_is_written() {
+        for facts in every().filter(|facts| facts.forced) {
+            assert_ne!(next(&facts), Step::WriteStatus, "{facts:?}");
         }
     }
 

@@ -65,6 +65,9 @@ pub struct Metadata<'a> {
     pub deletion_timestamp: Option<Cow<'a, str>>,
     #[serde(default)]
     pub deletion_grace_period_seconds: Option<u64>,
+    /// Only to see whether there are any: an API server leaves an empty list out.
+    #[serde(borrow, default)]
+    pub finalizers: Option<&'a RawValue>,
     /// Only to see that they have changed.
     #[serde(borrow, default)]
     pub labels: Option<&'a RawValue>,

@@ -42,8 +42,10 @@ impl BoundToken {
         let accounts: Api<ServiceAccount> = Api::namespaced(test.client.clone(), NAMESPACE);
         let bound = json!({ "apiVersion": "v1", "kind": "Secret", "name": secret, "uid": made.metadata.uid });
         let request: TokenRequest = object(json!({ "spec": { "audiences": [], "boundObjectRef": bound } }));
-        let request = accounts.create_token_request(ACCOUNT, &PostParams::default(), &request);
-        let token = request.await.unwrap().status.unwrap().token.unwrap();
+        let answer = accounts
+            .create_token_request(ACCOUNT, &PostParams::default(), &request)
+            .await;
+        let token = answer.unwrap().status.unwrap().token.unwrap();
         Self { token, secret }
     }
 
