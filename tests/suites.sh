@@ -7,7 +7,8 @@
 #
 # A suite that can't run here says why and counts as skipped; tests that can't are counted and named. The exit code is 0
 # when nothing failed, 1 when something did, 64 for a wrong call. What is printed is kept in target/suites/ too; with
-# OUTRIGGER_SUITES_TSV the closing lines go to that file: name, result, passed, failed, skipped, seconds.
+# OUTRIGGER_SUITES_TSV the closing lines go to that file: name, result, passed, failed, skipped, seconds; and what there is to
+# say of single tests to the one beside it, with .notes at its end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # As in tests/controlplane/cluster.sh: where Go usually is, which not every shell has in its path.
@@ -66,9 +67,16 @@ again() {
 	# Counted by the closing lines: what a test's processes print can stand between a name and its result.
 	passed=$(awk '/^test result: ok/ { passed += $4 } END { print passed + 0 }' "$log.again")
 	[ "$passed" = ${#names[@]} ] || return 1
-	for name in "${names[@]}"; do notes+=("FLAKY $name: failed among the others, passed alone"); done
+	for name in "${names[@]}"; do notes+=("FLAKY $name: failed among the others, passed alone; at first $(panic_of "$log" "$name")"); done
 	awk '/^test result: FAILED/ { $3 = "ok."; $4 += $6; $6 = 0 } { print }' "$log" >"$log.judged"
 	mv "$log.judged" "$log"
+}
+
+# panic_of LOG TEST: where it failed, and with which words.
+panic_of() {
+	awk -v begin="thread '$2' " '
+		found { print why ": " $0; exit }
+		index($0, begin) == 1 { found = 1; why = $0; sub(/^.* panicked at /, "", why); sub(/:$/, "", why) }' "$1"
 }
 
 # The tests of the whole workspace from one command, so that all is built once, with one choice of features. Its output is
@@ -151,7 +159,9 @@ hermetic() {
 		single "oracle: sources in Go" env -C tests/oracle/node GOWORK=off sh -c 'test -z "$(gofmt -l .. | tee /dev/stderr)" && go vet .'
 		single "interop: sources in Go" env -C tests/interop/client-go GOWORK=off sh -c 'test -z "$(gofmt -l .. | tee /dev/stderr)" && go vet .'
 	else
-		skip_suite "$name" "there is no Go; install Go 1.26 or newer from https://go.dev/dl/"
+		for name in "$name" "oracle: sources in Go" "interop: sources in Go"; do
+			skip_suite "$name" "there is no Go; install Go 1.26 or newer from https://go.dev/dl/"
+		done
 	fi
 }
 
@@ -223,7 +233,11 @@ soak() {
 	local kwok="" code=0
 	if control_plane "bench: pod-churn on the real control plane"; then
 		kwok=$(tests/bench/kwok.sh) || code=$?
-		[ "$code" = 0 ] || skip_suite "bench: kwok beside it" "it is built with Go, which is missing or can't be asked"
+		case $code in
+		0) ;;
+		3) skip_suite "bench: kwok beside it" "it is built with Go, which is missing or too old" ;;
+		*) judge "bench: kwok, build" "$code" 0 1 0 0 ;;
+		esac
 		single "bench: pod-churn on the real control plane" "$target/release/pod-churn" --cluster real ${kwok:+--kwok "$kwok"}
 		single "bench: the same without tokens" "$target/release/pod-churn" --cluster real ${kwok:+--kwok "$kwok"} --without-tokens
 	fi
@@ -239,7 +253,10 @@ closing() {
 		[ "$result" != FAILED ] || code=1
 		[ -z "${OUTRIGGER_SUITES_TSV:-}" ] || printf '%s\n' "$row" >>"$OUTRIGGER_SUITES_TSV"
 	done
-	[ ${#notes[@]} = 0 ] || printf '%s\n' "${notes[@]}"
+	if [ ${#notes[@]} != 0 ]; then
+		printf '%s\n' "${notes[@]}"
+		[ -z "${OUTRIGGER_SUITES_TSV:-}" ] || printf '%s\n' "${notes[@]}" >>"$OUTRIGGER_SUITES_TSV.notes"
+	fi
 	return "$code"
 }
 
