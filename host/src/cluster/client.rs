@@ -178,6 +178,12 @@ pub enum Error {
         "unable to reach the API server through a proxy: proxy-url is not supported; remove it from the kubeconfig"
     )]
     Proxy,
+    /// A kubeconfig whose user has an `auth-provider`.
+    #[error(
+        "unable to use the kubeconfig's auth-provider {0:?}: Kubernetes has programs in place of these; \
+         name one as exec, which the cloud's own tool writes, or give a token"
+    )]
+    AuthProvider(String),
     /// A kubeconfig that names a program which gives no credentials.
     #[error("unable to have credentials")]
     Exec(#[from] exec::Error),
@@ -291,6 +297,10 @@ async fn load(paths: &[PathBuf]) -> Result<Config, Error> {
     let mut config = config.map_err(|error| incomplete(paths, &error))?;
     if config.proxy_url.take().is_some() {
         tracing::info!("HTTPS_PROXY is not used: the host needs a direct way to the API server");
+    }
+    // kube's layers would run its program, and show what that prints.
+    if let Some(provider) = &config.auth_info.auth_provider {
+        return Err(Error::AuthProvider(provider.name.clone()));
     }
     let token = config.auth_info.token.as_ref();
     if token.is_some_and(|token| !exec::fits_a_header(token.expose_secret())) {
@@ -481,6 +491,22 @@ mod tests {
         );
         let error = error_of(file(text.as_bytes()).path()).await;
         assert!(error.contains("proxy-url is not supported"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_auth_provider_is_refused_and_not_run() {
+        let flag = file(b"");
+        let provider = format!(
+            "{{auth-provider: {{name: gcp, config: {{cmd-path: sh, cmd-args: '-c \"echo hunter2 >> {}\"'}}}}}}",
+            flag.path().display()
+        );
+        let error = error_of(file(GOOD.replace("{token: t}", &provider).as_bytes()).path()).await;
+        assert!(
+            error.contains("auth-provider \"gcp\"") && error.contains("exec"),
+            "{error}"
+        );
+        assert!(!error.contains("hunter2"), "{error}");
+        assert_eq!(std::fs::read(flag.path()).unwrap(), b"");
     }
 
     #[tokio::test]

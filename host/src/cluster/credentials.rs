@@ -237,7 +237,7 @@ impl Credentials {
         }
         self.state = now;
         self.retry_at = None;
-        let clients = match client::connect(&self.config).await {
+        let clients = match self.connect().await {
             Ok(clients) => clients,
             Err(error) => {
                 // A program may work the next time, whatever the files say. Other faults are the files' own.
@@ -259,6 +259,18 @@ impl Credentials {
             self.borrow(&clients);
             self.said = Said::default();
             tracing::info!("credentials have changed, going on with the new ones");
+        }
+    }
+
+    /// Those that the changed files name. A program of theirs that hangs holds up no renewal of what is in use.
+    async fn connect(&mut self) -> Result<Clients, client::Error> {
+        let config = self.config.clone();
+        let mut connecting = std::pin::pin!(client::connect(&config));
+        loop {
+            tokio::select! {
+                connected = &mut connecting => return connected,
+                () = over(&self.clients, self.lent.as_ref(), self.not_before) => self.lend().await,
+            }
         }
     }
 
@@ -569,6 +581,23 @@ mod tests {
         );
         std::fs::write(&kubeconfig, with_program(lender.port, &script)).unwrap();
         uses(&lender.clients, "next").await;
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_holds_up_no_renewal() {
+        let lender = lent(SHORT, Home::default()).await;
+        let started = lender.dir.path().join("started");
+        let script = format!("touch {}; sleep 300", started.display());
+        std::fs::write(lender.dir.path().join("kubeconfig"), with_program(lender.port, &script)).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(50);
+        let mut before = None;
+        while before.is_none_or(|before| lender.runs() < before + 2) {
+            assert!(Instant::now() < deadline, "not renewed any more");
+            if before.is_none() && started.exists() {
+                before = Some(lender.runs());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn uses(clients: &Clients, token: &str) {

@@ -277,6 +277,10 @@ impl PodController {
         if entry.writing || entry.write_retry.waits(now) || !self.nodes[entry.node].handle.may_act() {
             return;
         }
+        if let Some(at) = entry.goes_by_itself_until().filter(|at| now < *at) {
+            self.timers.push(Reverse((at, uid.clone())));
+            return;
+        }
         // One that has failed waits in line with the others, or such pods could take all places.
         let entered = match entry.write_retry.failures() {
             0 => self.writes.enter_to_end(uid),

@@ -46,6 +46,9 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// An API server needs milliseconds for it.
+const FORCED_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A deletion that the API server has recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deletion {
@@ -55,6 +58,13 @@ pub struct Deletion {
     pub ends: Instant,
     /// Finalizers keep the object beyond that.
     pub kept: bool,
+}
+
+impl Deletion {
+    /// Whether the API server takes the object away by itself.
+    fn is_forced(self) -> bool {
+        self.grace_seconds == 0 && !self.kept
+    }
 }
 
 /// What became of a report.
@@ -548,9 +558,7 @@ impl Entry {
         } else {
             Api::Live
         };
-        let forced = self
-            .deletion
-            .is_some_and(|deletion| deletion.grace_seconds == 0 && !deletion.kept);
+        let forced = self.deletion.is_some_and(Deletion::is_forced);
         let making = self.call.as_ref().is_some_and(|call| call.kind == CallKind::Create);
         let ends = matches!(api, Api::Deleting { .. } | Api::Gone);
         let backend = match self.effective_backend() {
@@ -591,6 +599,14 @@ impl Entry {
             grace: view::grace(self.grace_seconds),
             end_recorded: self.end_recorded,
         }
+    }
+
+    /// Until when an API server is left to take the object away by itself, as it does with force. A DELETE of ours that overtook
+    /// its second step would leave that to whatever is made of the same name, as a status would; none is for when it died in
+    /// between.
+    pub fn goes_by_itself_until(&self) -> Option<Instant> {
+        let deletion = self.deletion.filter(|deletion| deletion.is_forced())?;
+        Some(deletion.ends + FORCED_PATIENCE)
     }
 
     /// Whether a failure keeps such a call waiting.

@@ -58,6 +58,8 @@ fn what_is_deleted_without_grace_goes_by_force_unless_finalizers_keep_it() {
     for (version, (grace, more, forced)) in (1..).zip(steps) {
         apply(&mut entry, version, 1, &deleting(grace, more));
         assert_eq!(entry.facts(Instant::now(), false).forced, forced, "{grace} {more}");
+        let left_alone = entry.goes_by_itself_until().is_some_and(|at| at > Instant::now());
+        assert_eq!(left_alone, forced, "{grace} {more}");
     }
 }
 
