@@ -265,7 +265,7 @@ impl Credentials {
     /// Those that the changed files name. A program of theirs that hangs holds up no renewal of what is in use.
     async fn connect(&mut self) -> Result<Clients, client::Error> {
         let config = self.config.clone();
-        let mut connecting = std::pin::pin!(client::connect(&config));
+        let mut connecting = Box::pin(client::connect(&config));
         loop {
             tokio::select! {
                 connected = &mut connecting => return connected,
