@@ -128,11 +128,16 @@ fn complete(config: &kube::config::Kubeconfig) -> Result<(), String> {
             context.cluster
         ));
     }
-    match &context.user {
-        Some(user) if !config.auth_infos.iter().any(|known| known.name == *user) => {
-            Err(format!("context {current:?} names the user {user:?}, who is not there"))
-        }
-        _ => Ok(()),
+    let Some(user) = &context.user else { return Ok(()) };
+    let known = config.auth_infos.iter().find(|known| known.name == *user);
+    let known = known.ok_or(format!("context {current:?} names the user {user:?}, who is not there"))?;
+    match known.auth_info.as_ref().and_then(|info| info.auth_provider.as_ref()) {
+        Some(provider) => Err(format!(
+            "the user {user:?} has the auth-provider {:?}, which is not supported; name a program as exec, which the cloud's own \
+             tool writes, or give a token",
+            provider.name
+        )),
+        None => Ok(()),
     }
 }
 
@@ -182,6 +187,13 @@ mod tests {
             (
                 &GOOD.replace("127.0.0.1:1'", "127.0.0.1:1', proxy-url: 'http://p'"),
                 "has a proxy-url",
+            ),
+            (
+                &GOOD.replace(
+                    "token: hunter2",
+                    "auth-provider: {name: gcp, config: {access-token: hunter2}}",
+                ),
+                "\"u\" has the auth-provider \"gcp\"",
             ),
         ] {
             let error = error_of(text);
